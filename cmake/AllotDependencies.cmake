@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: MIT
+# Every dependency, and every difference between Debian releases, in one place.
+find_package(Threads REQUIRED)
+find_package(tl-expected REQUIRED)
+find_package(Boost REQUIRED COMPONENTS filesystem)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(tomlplusplus REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(HWLOC REQUIRED IMPORTED_TARGET hwloc)
+
+if(ALLOT_BUILD_TESTS)
+  # Catch2 2.13 (Debian 12) is one header; 3 (Debian 13) is a library. tests/support/catch.h includes the right one.
+  find_package(Catch2 REQUIRED)
+  add_library(allot_catch2 INTERFACE)
+  if(Catch2_VERSION VERSION_LESS 3)
+    target_link_libraries(allot_catch2 INTERFACE Catch2::Catch2)
+  else()
+    target_link_libraries(allot_catch2 INTERFACE Catch2::Catch2)
+    target_compile_definitions(allot_catch2 INTERFACE ALLOT_CATCH2_V3)
+  endif()
+endif()

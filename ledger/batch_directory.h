@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+// A batch directory: where everything that is known of a batch lies, and who may drive it.
+//
+//   batch.json            BatchInfo, written once (temporary name, fsync, rename)
+//   environment           the tasks' environment, NUL-separated NAME=VALUE (0600); see environment.h
+//   tasks.data tasks.index   the task table: task_table.h
+//   epochs/N              one file per driver, made with link(2): the highest N drives the batch
+//   records/NAME          append-only records, one writer each: host-k (slots), driver-N (drivers): record.h
+//   output/NAME.out .err  what the tasks of slot NAME printed, one after the other; extents in the finished records
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "protocol/resources.h"
+#include "protocol/result.h"
+
+namespace allot {
+
+/// Version of everything in a batch directory. A reader refuses a newer one in words.
+inline constexpr std::uint32_t kBatchFormat = 1;
+
+struct BatchInfo {
+  std::uint32_t format = kBatchFormat;
+  std::string batch_id;       ///< 12 base-32 characters, as an id base
+  std::string name;
+  std::string cluster;        ///< cluster it was made for
+  std::string host;           ///< node name of the maker
+  std::string boot_id;        ///< kernel boot id of the maker's host
+  std::string cwd;            ///< default working directory of the tasks, absolute
+  std::string allot_version;
+  std::int64_t created_ns = 0;  ///< Unix time
+  RequestedResources default_resources;  ///< of tasks that state none themselves, field by field
+};
+
+/// Who drives (or drove) a batch.
+struct DriverIdentity {
+  std::uint64_t epoch = 0;
+  std::string host;
+  std::string boot_id;
+  std::int64_t pid = 0;
+  std::uint64_t start_ticks = 0;  ///< field 22 of /proc/PID/stat: tells a reused pid apart
+  std::int64_t since_ns = 0;      ///< Unix time
+};
+
+enum class OutputStream { standard_output, standard_error };
+
+/// Paths and identity of one batch. A value; holds no descriptors. Thread rule: const methods from any thread.
+class BatchDirectory {
+ public:
+  /// Makes the directory (mode 0700, parents too) and its skeleton. Errors: fix_request when `path` exists and is not an
+  /// empty directory, or cannot be written (path and reason in the text).
+  static Result<BatchDirectory> create(const std::string& path, BatchInfo info);
+
+  /// Errors: fix_request when there is no batch, its format is newer than kBatchFormat (both numbers named), or
+  /// batch.json is damaged.
+  static Result<BatchDirectory> open(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  const BatchInfo& info() const { return info_; }
+
+  std::string task_data_path() const { return path_ + "/tasks.data"; }
+  std::string task_index_path() const { return path_ + "/tasks.index"; }
+  std::string environment_path() const { return path_ + "/environment"; }
+  std::string records_directory() const { return path_ + "/records"; }
+  std::string record_path(const std::string& writer) const { return path_ + "/records/" + writer; }
+  std::string output_path(const std::string& writer, OutputStream stream) const {
+    return path_ + "/output/" + writer + (stream == OutputStream::standard_output ? ".out" : ".err");
+  }
+
+  /// The highest epoch and who holds it; nothing for a batch that was never driven.
+  Result<std::optional<DriverIdentity>> current_driver() const;
+
+  /// Becomes the driver: makes epochs/N with N one above the highest. Refused with fix_request, naming the holder, while
+  /// the holder lives on this host (pid, start time and boot id agree), or sits on another host unless
+  /// `take_over_other_host`. Lost races are errors (retry_later), never two drivers with one epoch.
+  Result<DriverIdentity> claim(bool take_over_other_host = false) const;
+
+ private:
+  std::string path_;
+  BatchInfo info_;
+};
+
+}  // namespace allot

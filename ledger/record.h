@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+// The facts about attempts, as values and as bytes.
+//
+// A record file is "ALLOTRC1" followed by frames: u32 magic kFrameMagic, u32 payload length, u32 checksum (low half of
+// XXH3-64 of length and payload), payload. The payload begins with u8 type and u64 sequence (1, 2, … per file).
+// All integers little-endian. Unknown types are skipped and counted, so that old readers can read new records.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "protocol/exit_info.h"
+#include "protocol/resources.h"
+#include "protocol/result.h"
+#include "protocol/step_ranges.h"
+#include "protocol/usage_stats.h"
+
+namespace allot {
+
+inline constexpr char kRecordFileHeader[] = "ALLOTRC1";  // 8 bytes on disk
+inline constexpr std::uint32_t kFrameMagic = 0xA1107EC5;
+inline constexpr std::size_t kFrameHeaderBytes = 12;
+inline constexpr std::size_t kMaxPayloadBytes = 1u << 20;
+/// Room that one finished record may need at most: 10 000 characters of 4 bytes of error text and the rest.
+inline constexpr std::size_t kMaxFinishedBytes = 48 * 1024;
+
+/// One run of one task: (step, submission, native restart count).
+struct RunKey {
+  std::uint32_t step = 0;
+  std::uint32_t submission = 0;
+  std::uint16_t restart = 0;
+  friend bool operator==(const RunKey&, const RunKey&) = default;
+  friend auto operator<=>(const RunKey&, const RunKey&) = default;
+};
+
+/// First record of a writer's session in its file; a slot's file has one per guard that used it.
+struct OpenedRecord {
+  std::string host;
+  std::string boot_id;
+  std::int64_t pid = 0;            ///< of the writer: guard or driver
+  std::uint64_t start_ticks = 0;
+  std::int64_t worker_pid = 0;     ///< of its worker node; 0 for a driver
+  std::uint64_t worker_start_ticks = 0;
+  std::string cgroup;              ///< directory of the slot's cgroup; empty: none
+  std::int64_t at_ns = 0;
+};
+
+struct StartedRecord {
+  RunKey key;
+  std::uint32_t attempt = 1;
+  std::int64_t at_ns = 0;  ///< Unix time, for people; order comes from keys and sequences
+};
+
+/// Where a task's output lies in the writer's output file. Empty length with `external`: in the user's own file.
+struct OutputExtent {
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  std::uint64_t lost_bytes = 0;  ///< printed, but could not be kept (disk full, I/O error)
+  bool external = false;
+  friend bool operator==(const OutputExtent&, const OutputExtent&) = default;
+};
+
+struct FinishedRecord {
+  RunKey key;
+  std::uint32_t attempt = 1;
+  std::int64_t started_ns = 0;
+  std::int64_t ended_ns = 0;
+  ExitInfo exit_info;
+  UsageStats usage;  ///< `node` is not stored per record: it is the session's host
+  OutputExtent standard_output;
+  OutputExtent standard_error;
+  std::uint32_t leftover_processes = 0;  ///< processes of the tree that outlived the command and were ended
+};
+
+/// The driver's intent, durable before the plugin is asked.
+struct IntentRecord {
+  std::uint32_t submission = 0;
+  std::string token;
+  std::string id_base;
+  bool is_array = false;
+  std::uint64_t step_origin = 0;
+  StepRanges steps;
+  std::uint32_t attempt = 1;
+  RequestedResources resources;
+  std::string name;
+  std::int64_t at_ns = 0;
+};
+
+/// The plugin accepted a submission (`native_id`: the scheduler's, empty if none) or refused it (`error` not empty).
+struct SubmittedRecord {
+  std::uint32_t submission = 0;
+  std::string native_id;
+  std::string error;
+  std::int64_t at_ns = 0;
+};
+
+/// The driver's verdict on a run whose worker node left no finished record, or on queued steps that never started.
+/// For steps that never started `started` is false and the key names the submission they were queued under.
+struct VerdictRecord {
+  RunKey key;
+  bool started = true;
+  ExitInfo exit_info;  ///< text: the evidence
+  std::int64_t at_ns = 0;
+};
+
+/// Queued steps taken out before they started because the user asked for it: their end is `killed`.
+struct WithdrawnRecord {
+  std::uint32_t submission = 0;
+  StepRanges steps;
+  std::string reason;
+  std::int64_t at_ns = 0;
+};
+
+/// A task that will never run because of another one (`cause_step`).
+struct AbandonedRecord {
+  std::uint32_t step = 0;
+  std::uint32_t cause_step = 0;
+  std::string reason;
+  std::int64_t at_ns = 0;
+};
+
+/// The driver left in order; `reason` says why ("all tasks ended", "cancelled", "stopped").
+struct EndedRecord {
+  std::string reason;
+  std::int64_t at_ns = 0;
+};
+
+using Record = std::variant<OpenedRecord, StartedRecord, FinishedRecord, IntentRecord, SubmittedRecord, VerdictRecord,
+                            WithdrawnRecord, AbandonedRecord, EndedRecord>;
+
+/// Appends the framed bytes of one record to `bytes`. Texts longer than fit are cut at a UTF-8 boundary.
+void append_frame(std::string& bytes, const Record& record, std::uint64_t sequence);
+
+struct DecodedRecord {
+  Record record;
+  std::uint64_t sequence = 0;
+};
+
+/// Decodes a payload whose checksum was good. Nothing for an unknown type. Error: gave_up (a frame whose fields do not add up).
+Result<std::optional<DecodedRecord>> decode_payload(std::string_view payload);
+
+/// Last `max_characters` characters of UTF-8 text that may hold anything: never starts inside a sequence, bytes that
+/// are no UTF-8 count as a character each and are kept.
+std::string_view utf8_tail(std::string_view text, std::size_t max_characters);
+
+}  // namespace allot

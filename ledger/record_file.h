@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+// Record files: appending (one writer per file) and scanning (any number of readers, also while it is written).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ledger/record.h"
+#include "protocol/result.h"
+
+namespace allot {
+
+struct DamagedRegion {
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+};
+
+struct ScanReport {
+  std::uint64_t valid_end = 0;        ///< offset behind the last whole frame
+  std::uint64_t torn_bytes = 0;       ///< bytes behind valid_end: a frame cut short (by a crash, or being written)
+  std::uint64_t last_sequence = 0;
+  std::uint64_t unknown_records = 0;  ///< of types that this version does not know
+  std::vector<DamagedRegion> damaged; ///< skipped regions before valid_end (bit rot, zeroed blocks)
+};
+
+/// Called for every good record with the offset of its frame. Return false to stop.
+using RecordVisitor = std::function<bool(const DecodedRecord&, std::uint64_t offset)>;
+
+/// Scans frames in `bytes`, which lie at `base_offset` of their file (0: the header is expected first).
+/// After damage it finds the next magic whose checksum is good. Linear time and constant memory whatever the input.
+ScanReport scan_frames(std::string_view bytes, std::uint64_t base_offset, const RecordVisitor& visit);
+
+/// Scans a file from `from` (0 or a frame's offset), reading in blocks. Errors: gave_up with path and errno.
+/// A missing file is an empty report.
+Result<ScanReport> scan_record_file(const std::string& path, std::uint64_t from, const RecordVisitor& visit);
+
+/// Reads the one record whose frame is at `offset`.
+Result<DecodedRecord> read_record_at(const std::string& path, std::uint64_t offset);
+
+/// Appends to one file. Not thread-safe. Keeps room allocated ahead (fallocate with KEEP_SIZE) where the file system
+/// can, so that finished records of running tasks still fit when the disk is full.
+class RecordWriter {
+ public:
+  /// Opens or creates; scans an existing file, cuts a torn tail and continues its sequence. `reserve_bytes`: room kept
+  /// allocated ahead of the end (0: none).
+  static Result<RecordWriter> open(const std::string& path, std::size_t reserve_bytes = 0);
+  RecordWriter(RecordWriter&& other) noexcept;
+  RecordWriter& operator=(RecordWriter&& other) noexcept;
+  ~RecordWriter();
+
+  /// Buffers a record; write() puts all that is buffered into the file with one write(2).
+  void add(const Record& record);
+  /// Error retry_later (disk full, quota) or gave_up: what was buffered stays buffered, the file ends at a whole frame.
+  Result<void> write();
+  Result<void> append(const Record& record) {
+    add(record);
+    return write();
+  }
+  /// fdatasync(2).
+  Result<void> sync();
+
+  /// True while the room kept ahead suffices for one more running task; tries to allocate more when it runs low.
+  bool has_reserve();
+
+  std::uint64_t offset() const { return offset_; }  ///< end of what write() has put into the file
+  int descriptor() const { return fd_; }
+
+ private:
+  RecordWriter() = default;
+  int fd_ = -1;
+  std::string path_;
+  std::string buffer_;
+  std::uint64_t offset_ = 0;
+  std::uint64_t sequence_ = 0;
+  std::uint64_t allocated_to_ = 0;
+  std::size_t reserve_bytes_ = 0;
+  bool reserve_supported_ = true;
+};
+
+}  // namespace allot
