@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+#include "process/fd.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "process/fault_point.h"
+
+namespace allot {
+
+std::string errno_text(int error) {
+  const char* name = strerrorname_np(error);
+  std::string text = strerrordesc_np(error) != nullptr ? strerrordesc_np(error) : "unknown error";
+  return text + " (" + (name != nullptr ? name : std::to_string(error).c_str()) + ")";
+}
+
+Error errno_error(int error, std::string_view what) {
+  ErrorCode code = ErrorCode::fix_request;
+  switch (error) {
+    case EAGAIN:
+    case EINTR:
+    case ENOMEM:
+    case ENOSPC:
+    case EDQUOT:
+    case EMFILE:
+    case ENFILE:
+    case EBUSY:
+    case ETIMEDOUT:
+    case ESTALE:
+    case EIO:
+      code = ErrorCode::retry_later;
+      break;
+    default:
+      break;
+  }
+  return {code, std::string(what) + ": " + errno_text(error)};
+}
+
+bool write_all(int fd, std::string_view bytes, std::size_t* written) {
+  std::size_t done = 0;
+  bool good = true;
+  while (done < bytes.size()) {
+    ssize_t n = ::write(fd, bytes.data() + done, bytes.size() - done);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      good = false;
+      break;
+    }
+    done += static_cast<std::size_t>(n);
+  }
+  if (written != nullptr) *written = done;
+  return good;
+}
+
+ssize_t pread_all(int fd, void* buffer, std::size_t size, off_t offset) {
+  std::size_t done = 0;
+  while (done < size) {
+    ssize_t n = ::pread(fd, static_cast<char*>(buffer) + done, size - done, offset + static_cast<off_t>(done));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return -1;
+    }
+    if (n == 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  return static_cast<ssize_t>(done);
+}
+
+Result<std::string> read_file(const std::string& path, std::size_t max_bytes) {
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return fail(errno_error(errno, path));
+  std::string bytes;
+  char block[65536];
+  for (;;) {  // files of /proc have no size to ask for
+    ssize_t n = ::read(fd.get(), block, sizeof block);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return fail(errno_error(errno, path));
+    }
+    if (n == 0) return bytes;
+    bytes.append(block, static_cast<std::size_t>(n));
+    if (bytes.size() > max_bytes) {
+      return fail(ErrorCode::gave_up, path + ": larger than the " + std::to_string(max_bytes) + " bytes expected at most");
+    }
+  }
+}
+
+Result<void> sync_directory(const std::string& path) {
+  Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) return fail(errno_error(errno, path));
+  // EINVAL: a file system that has nothing to sync for a directory.
+  if (::fsync(fd.get()) != 0 && errno != EINVAL) return fail(errno_error(errno, path));
+  return {};
+}
+
+Result<void> write_file_durably(const std::string& path, std::string_view bytes, mode_t mode) {
+  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+  if (!fd) return fail(errno_error(errno, temporary));
+  if (!write_all(fd.get(), bytes) || ::fsync(fd.get()) != 0) {
+    Error error = errno_error(errno, temporary);
+    ::unlink(temporary.c_str());
+    return fail(std::move(error));
+  }
+  ALLOT_FAULT_POINT("rename_before");
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    Error error = errno_error(errno, path);
+    ::unlink(temporary.c_str());
+    return fail(std::move(error));
+  }
+  ALLOT_FAULT_POINT("rename_after");
+  const std::size_t slash = path.rfind('/');
+  return sync_directory(slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash));
+}
+
+}  // namespace allot

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+#include "process/identity.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <unordered_map>
+
+#include "process/fd.h"
+
+namespace allot {
+namespace {
+
+struct StatFields {
+  char state = 0;
+  pid_t ppid = 0;
+  std::uint64_t start_ticks = 0;
+};
+
+// The command name (field 2) may hold spaces and parentheses: fields are counted from its last ")".
+std::optional<StatFields> read_stat(pid_t pid) {
+  char path[48];
+  std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
+  Fd fd(::open(path, O_RDONLY | O_CLOEXEC));
+  if (!fd) return std::nullopt;
+  char text[1024];
+  ssize_t n = ::read(fd.get(), text, sizeof text - 1);
+  if (n <= 0) return std::nullopt;
+  text[n] = 0;
+  const char* p = std::strrchr(text, ')');
+  if (p == nullptr || p[1] != ' ') return std::nullopt;
+  p += 2;
+  StatFields fields;
+  fields.state = *p;
+  for (int field = 3; *p != 0; ++field) {
+    if (field == 4) fields.ppid = static_cast<pid_t>(std::strtol(p, nullptr, 10));
+    if (field == 22) {
+      fields.start_ticks = std::strtoull(p, nullptr, 10);
+      return fields;
+    }
+    p = std::strchr(p, ' ');
+    if (p == nullptr) return std::nullopt;
+    ++p;
+  }
+  return std::nullopt;
+}
+
+template <class F>
+void for_each_pid(F&& visit) {
+  DIR* proc = ::opendir("/proc");
+  if (proc == nullptr) return;
+  while (const dirent* entry = ::readdir(proc)) {
+    if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
+    visit(static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10)));
+  }
+  ::closedir(proc);
+}
+
+}  // namespace
+
+const std::string& boot_id() {
+  static const std::string id = [] {
+    auto text = read_file("/proc/sys/kernel/random/boot_id", 4096);
+    if (!text) return std::string();
+    while (!text->empty() && text->back() == '\n') text->pop_back();
+    return *text;
+  }();
+  return id;
+}
+
+const std::string& host_name() {
+  static const std::string name = [] {
+    char text[HOST_NAME_MAX + 1] = {};
+    if (::gethostname(text, sizeof text - 1) != 0 || text[0] == 0) return std::string("localhost");
+    return std::string(text);
+  }();
+  return name;
+}
+
+std::optional<std::uint64_t> process_start_ticks(pid_t pid) {
+  auto fields = read_stat(pid);
+  if (!fields || fields->state == 'Z' || fields->state == 'X') return std::nullopt;
+  return fields->start_ticks;
+}
+
+ProcessIdentity own_identity() {
+  const pid_t pid = ::getpid();
+  return {pid, process_start_ticks(pid).value_or(0)};
+}
+
+bool is_alive(const ProcessIdentity& identity) {
+  if (identity.pid <= 0) return false;
+  auto ticks = process_start_ticks(identity.pid);
+  return ticks && *ticks == identity.start_ticks;
+}
+
+std::vector<pid_t> descendants_of(pid_t root) {
+  std::unordered_map<pid_t, std::vector<pid_t>> children;
+  for_each_pid([&](pid_t pid) {
+    if (auto fields = read_stat(pid)) children[fields->ppid].push_back(pid);
+  });
+  std::vector<pid_t> found;
+  std::vector<pid_t> open = {root};
+  while (!open.empty()) {
+    const pid_t parent = open.back();
+    open.pop_back();
+    auto it = children.find(parent);
+    if (it == children.end()) continue;
+    for (pid_t child : it->second) {
+      found.push_back(child);
+      open.push_back(child);
+    }
+    children.erase(it);  // a pid reused between two reads could close a circle
+  }
+  return found;
+}
+
+std::vector<pid_t> processes_with_environment(const std::string& entry) {
+  const std::string needle = std::string(1, '\0') + entry + std::string(1, '\0');
+  std::vector<pid_t> found;
+  for_each_pid([&](pid_t pid) {
+    char path[48];
+    std::snprintf(path, sizeof path, "/proc/%d/environ", static_cast<int>(pid));
+    Fd fd(::open(path, O_RDONLY | O_CLOEXEC));
+    if (!fd) return;
+    std::string bytes(1, '\0');
+    char block[65536];
+    for (ssize_t n; (n = ::read(fd.get(), block, sizeof block)) > 0;) bytes.append(block, static_cast<std::size_t>(n));
+    bytes.push_back('\0');
+    if (bytes.find(needle) != std::string::npos) found.push_back(pid);
+  });
+  return found;
+}
+
+}  // namespace allot
