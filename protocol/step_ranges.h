@@ -32,6 +32,16 @@ class StepRanges {
     }
   }
 
+  /// Adds the steps first … first + count - 1 (count may be 0), which must be larger than every step already in.
+  void append_range(std::uint64_t first, std::uint64_t count) {
+    if (count == 0) return;
+    if (!ranges_.empty() && ranges_.back().first + ranges_.back().count == first) {
+      ranges_.back().count += count;
+    } else {
+      ranges_.push_back({first, count});
+    }
+  }
+
   std::uint64_t size() const {
     std::uint64_t n = 0;
     for (const auto& r : ranges_) n += r.count;
