@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A ClusterQueue that is fully described by limits: what every plugin here uses.
+// A ClusterQueue that is fully described by limits: what every plugin here uses. It judges amounts only: which queue a
+// request names, and texts such as the account, are the caller's concern and pass through it unchanged. Limits and
+// required names other than those listed at QueueParameters are ignored (the reader of cluster files refuses them).
 #pragma once
 
 #include "protocol/cluster_config.h"
