@@ -193,23 +193,24 @@ bool shell_is_dash_like(const std::string& path) {
   return slash != nullptr && strcmp(slash + 1, "dash") == 0;
 }
 
-int find_executable(const std::string& name, const char* path_value, const char* cwd, std::string& found) {
+int find_executable(const std::string& name, const std::string& path_value, const std::string& cwd,
+                    std::string& found) {
   if (name.empty()) return kUseShell;
   if (name.find('/') != std::string::npos) {
     found = name;
     return 0;
   }
-  if (path_value == nullptr || strchr(path_value, '%') != nullptr) return kUseShell;
+  if (path_value.find('%') != std::string::npos) return kUseShell;
 
   int base = AT_FDCWD;
   int error = ENOENT;
-  for (const char* element = path_value;; ++element) {
+  for (const char* element = path_value.c_str();; ++element) {
     const char* end = strchrnul(element, ':');
     found.assign(element, static_cast<std::size_t>(end - element));
     if (!found.empty()) found += '/';
     found += name;
-    if (found[0] != '/' && cwd != nullptr && base == AT_FDCWD) {
-      base = open(cwd, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (found[0] != '/' && !cwd.empty() && base == AT_FDCWD) {
+      base = open(cwd.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
       if (base < 0) return kUseShell;
     }
     struct stat status {};
@@ -228,43 +229,55 @@ int find_executable(const std::string& name, const char* path_value, const char*
   return error;
 }
 
-bool shell_pwd(const char* environment_pwd, const std::string& cwd, std::string& pwd) {
+std::string shell_pwd(const char* environment_pwd, const std::string& cwd) {
   struct stat here {};
   struct stat there {};
-  if (stat(cwd.c_str(), &here) != 0) return false;
+  if (stat(cwd.c_str(), &here) != 0) return {};
   if (environment_pwd != nullptr && environment_pwd[0] == '/' && stat(environment_pwd, &there) == 0 &&
       same_file(here, there)) {
-    pwd = environment_pwd;
-    return true;
+    return environment_pwd;
   }
   char resolved[PATH_MAX];
-  if (realpath(cwd.c_str(), resolved) == nullptr) return false;
-  pwd = resolved;
-  return true;
+  return realpath(cwd.c_str(), resolved) != nullptr ? resolved : std::string();
 }
 
-bool arrange_like_dash(std::vector<const char*>& environment, const char* pwd_entry) {
-  std::vector<const char*> buckets[kDashBuckets];
-  const auto put = [&](const char* entry, std::size_t length) {
-    const std::string_view name(entry, length);
-    std::vector<const char*>& bucket = buckets[dash_bucket(name)];
-    for (const char*& other : bucket) {
-      if (strncmp(other, entry, length + 1) == 0) {  // the "=" is compared, too
-        other = entry;
-        return;
-      }
-    }
-    bucket.insert(is_dash_builtin_variable(name) ? bucket.begin() : bucket.end(), entry);
-  };
-  for (const char* entry : environment) {
-    const std::size_t length = valid_name_length(entry);
+bool DashOrder::arrange(std::vector<char*>& environment) {
+  int first[kDashBuckets];
+  int last[kDashBuckets];
+  std::fill(std::begin(first), std::end(first), -1);
+  std::fill(std::begin(last), std::end(last), -1);
+  entries_.clear();
+  const auto entry = [this](int index) -> Entry& { return entries_[static_cast<std::size_t>(index)]; };
+  for (char* text : environment) {
+    const std::size_t length = valid_name_length(text);
     if (length == 0) continue;
-    if (is_changed_by_dash({entry, length})) return false;
-    put(entry, length);
+    const std::string_view name(text, length);
+    if (is_changed_by_dash(name)) return false;
+    const unsigned bucket = dash_bucket(name);
+    int same = first[bucket];
+    while (same >= 0 && std::string_view(entry(same).text, entry(same).name_length) != name) {
+      same = entry(same).next;
+    }
+    if (same >= 0) {
+      entry(same).text = text;
+      continue;
+    }
+    const int added = static_cast<int>(entries_.size());
+    entries_.push_back({text, length, -1});
+    if (first[bucket] < 0) {
+      first[bucket] = last[bucket] = added;
+    } else if (is_dash_builtin_variable(name)) {  // each bucket has at most one
+      entry(added).next = first[bucket];
+      first[bucket] = added;
+    } else {
+      entry(last[bucket]).next = added;
+      last[bucket] = added;
+    }
   }
-  put(pwd_entry, strlen("PWD"));
   environment.clear();
-  for (const auto& bucket : buckets) environment.insert(environment.end(), bucket.begin(), bucket.end());
+  for (const int start : first) {
+    for (int at = start; at >= 0; at = entry(at).next) environment.push_back(entry(at).text);
+  }
   return true;
 }
 

@@ -2,11 +2,12 @@
 // Running a shell line without the shell: which lines allow it, and what the caller owes so that the command cannot
 // tell the difference. Measured against dash 0.5.12; tests/integration/shell_differential_test.cpp compares.
 //
-// To run LINE directly in `cwd` with an environment, all of these must hold; otherwise run `SHELL -c LINE`:
-//   1. shell_is_dash_like(SHELL)                                        once per shell
-//   2. arrange_like_dash(environment, "PWD=" + what shell_pwd() gave)   once per set of names (see there)
-//   3. split_plain_line(LINE, argv)
-//   4. find_executable(argv[0], value of PATH, cwd, file) != kUseShell
+// To run LINE directly in the directory CWD with the environment E, all of these must hold; else run `SHELL -c LINE`:
+//   1. shell_is_dash_like(SHELL)                                     once per shell
+//   2. E holds PWD as shell_pwd(E's PWD, CWD) gave it, and that was not empty. The shell gets the same E.
+//   3. DashOrder::arrange(E)                                         what a child of the shell would get from it
+//   4. split_plain_line(LINE, argv)
+//   5. PATH is set in E, and find_executable(argv[0], PATH, CWD, file) != kUseShell
 // Then find_executable's errno is the reason of a launch failure, and 0 means: exec `file` with argv as it is (argv[0]
 // stays the word of the line). Where that exec fails:
 //   * ENOEXEC: run `SHELL -c LINE` (a script without "#!": dash runs it itself);
@@ -14,10 +15,10 @@
 //   * else: a launch failure with that errno (ENOENT of a file that exists: its "#!" interpreter is missing).
 // The child must have default signal dispositions and an empty signal mask (dash resets SIGCHLD), the same
 // descriptors 0, 1, 2 and umask. When the command is ended by a signal, dash prints a line and exits with 128 + signal:
-// append_death_message() gives the bytes for stderr; the record keeps the signal, which is the better evidence.
+// append_death_message() gives the bytes for stderr; the record keeps the signal, which is the better evidence. (Not
+// where allot itself ended the command: it would have ended the shell as well.)
 //
-// Linked into the guard: no locale, no streams, nothing allocated beyond the strings handed in (but for
-// arrange_like_dash).
+// Linked into the guard: no locale, no streams, no memory but that of the strings handed in, which is reused.
 #pragma once
 
 #include <cstddef>
@@ -47,29 +48,37 @@ inline constexpr int kUseShell = -1;
 /// Looks `name` up as dash does and puts the path to exec into `found`. Returns 0, an errno, or kUseShell.
 ///   * A name with a slash is taken as it is (0, nothing is looked at: exec tells).
 ///   * Otherwise the first element of `path_value` with a regular file of that name that this user may execute. An
-///     empty element is the current directory and yields just the name; relative elements are looked up in `cwd` (null:
-///     this process's) and `found` stays relative, for a child that starts in `cwd`.
-///   * errno: EACCES if the last candidate that existed was a directory, a device or not executable (the sh says
+///     empty element is the current directory and yields just the name; relative elements are looked up in `cwd`
+///     (empty: this process's) and `found` stays relative, for a child that starts in `cwd`.
+///   * errno: EACCES if the last candidate that existed was a directory, a device or not executable (the shell says
 ///     "Permission denied", status 127), ELOOP, ENAMETOOLONG and so on if that stopped the look, else ENOENT.
-///   * kUseShell: `path_value` is null (dash has a default of its own), holds a '%' (dash reads options there), or
-///     `name` is empty.
-int find_executable(const std::string& name, const char* path_value, const char* cwd, std::string& found);
+///   * kUseShell: `path_value` holds a '%' (dash reads options there) or `name` is empty.
+/// Where PATH is not set, dash has a default of its own: do not call this, use the shell.
+int find_executable(const std::string& name, const std::string& path_value, const std::string& cwd, std::string& found);
 
 /// The value of PWD that dash exports when it starts in the directory `cwd` (absolute) with `environment_pwd` (null:
 /// unset) in its environment: that value if it starts with '/' and names the same directory (so a path through symbolic
-/// links, or with "/." in it, survives), else the physical path. False where dash would complain (the directory is
+/// links, or with "/." in it, survives), else the physical path. Empty where dash would complain (the directory is
 /// gone) or it cannot be told: use the shell. Two stat(2) in the good case. OLDPWD is passed on as it is.
-bool shell_pwd(const char* environment_pwd, const std::string& cwd, std::string& pwd);
+std::string shell_pwd(const char* environment_pwd, const std::string& cwd);
 
-/// Puts `environment` ("NAME=VALUE" pointers, no null at the end) into the state in which dash hands it to a command,
-/// so that even `env` prints the same bytes: entries that are no valid names go, the last of duplicates wins,
-/// `pwd_entry`
-/// ("PWD=…") takes PWD's place, and the order is that of dash's table. The order depends on the names alone: the caller
-/// may do this once and then exchange pointers for others of the same name, task by task.
-/// False where dash would change a value (IFS, OPTIND, LINENO or PPID is set): use the shell; `environment` is
-/// unchanged. The shell is to be given the same set of variables; their order before does not matter, except for
-/// duplicates.
-bool arrange_like_dash(std::vector<const char*>& environment, const char* pwd_entry);
+/// Puts environments into the state in which dash hands them to a command, so that even `env` prints the same bytes.
+class DashOrder {
+ public:
+  /// `environment`: "NAME=VALUE" pointers without a null at the end, PWD among them. Entries without a valid name go,
+  /// of duplicates the last value wins at the first one's place, and the order is that of dash's table. About 1 µs
+  /// per 50. False where dash would change a value (IFS, OPTIND, LINENO or PPID is set) and nothing was changed: use
+  /// the shell.
+  bool arrange(std::vector<char*>& environment);
+
+ private:
+  struct Entry {
+    char* text;
+    std::size_t name_length;
+    int next;  ///< in the same bucket; -1: last
+  };
+  std::vector<Entry> entries_;
+};
 
 /// Appends what dash writes to stderr when its command ends with `wait_status`: nothing for an exit, SIGINT and
 /// SIGPIPE, else such as "Killed\n" or "Segmentation fault (core dumped)\n".
