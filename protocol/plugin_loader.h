@@ -14,10 +14,11 @@ namespace allot {
 enum class PluginState {
   loaded,       ///< usable by ABI; whether its environment is there is for probe() to say
   absent,       ///< no such library in any directory searched
-  unloadable,   ///< the file is there, the dynamic linker refuses it (a missing library, not a shared object, …)
+  unloadable,   ///< the file is there, the dynamic linker refuses it (a missing library, not a shared object, …), or
+                ///< what it makes is not a plugin of that name
   no_entry,     ///< it loads and has no entry symbol: some other library
   wrong_abi,    ///< built for another ABI number or toolchain
-  unsafe_path,  ///< another user could write the file or a directory above it: not loaded
+  unsafe_path,  ///< another user could write the file or a directory above it (path_safety.h): not loaded
 };
 std::string_view to_string(PluginState state);
 
@@ -29,8 +30,8 @@ struct LoadedPlugin {
   std::shared_ptr<Plugin> plugin;  ///< set exactly if loaded
 };
 
-/// Loads plugins from given directories, first match wins; a library is `liballot_NAME.so`. Libraries are never
-/// unloaded. Thread rule: one thread at a time.
+/// Loads plugins from given directories, first match wins (also over a later one that would load); a library is
+/// `liballot_NAME.so`. Libraries are never unloaded. Thread rule: one thread at a time.
 class PluginLoader {
  public:
   /// The usual search order: $ALLOT_PLUGIN_PATH (colon-separated), then the directories given.
@@ -38,10 +39,10 @@ class PluginLoader {
 
   explicit PluginLoader(std::vector<std::string> directories) : directories_(std::move(directories)) {}
 
-  /// Loads one plugin by name. Repeating returns the same object.
+  /// Loads one plugin by name. Repeating returns the same object; what failed is tried again.
   LoadedPlugin load(const std::string& name);
 
-  /// Every plugin found in the directories, sorted by name, loaded or not.
+  /// Every plugin found in the directories, sorted by name, loaded or not. Directories that are not there are passed over.
   std::vector<LoadedPlugin> load_all();
 
   const std::vector<std::string>& directories() const { return directories_; }

@@ -32,20 +32,20 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
-// The input as a message shows it: one line, printable, not longer than a line of a terminal.
+// The input as a message shows it: short and pure ASCII, so that the message stays valid UTF-8 whatever came in.
 std::string quote(std::string_view text) {
   constexpr std::size_t kShown = 60;
   constexpr char kHex[] = "0123456789abcdef";
   std::string out = "\"";
   for (const char c : text.substr(0, kShown)) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
+    if (byte < 0x20 || byte >= 0x7f) {
       out.append("\\x").append(1, kHex[byte >> 4]).append(1, kHex[byte & 15]);
     } else {
       out += c;
     }
   }
-  if (text.size() > kShown) out += "…";
+  if (text.size() > kShown) out += "...";
   return out + "\"";
 }
 
