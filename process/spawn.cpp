@@ -73,6 +73,8 @@ struct SpawnChild {
     if (!place(request.stdin_fd, 0) || !place(request.stdout_fd, 1) || !place(request.stderr_fd, 2)) {
       stop(SpawnStage::descriptors);
     }
+    // Only this process's copy of the flag: another thread of the parent that forks now leaks nothing.
+    for (std::size_t i = 0; i < request.inherited_count; ++i) ::fcntl(request.inherited[i], F_SETFD, 0);
     if (request.affinity != nullptr && ::sched_setaffinity(0, sizeof(cpu_set_t), request.affinity) != 0) {
       stop(SpawnStage::affinity);
     }

@@ -24,6 +24,8 @@ struct SpawnRequest {
   const cpu_set_t* affinity = nullptr;  ///< null: inherited
   bool new_session = false;             ///< setsid(2); otherwise a process group of its own
   bool die_with_parent = true;          ///< PR_SET_PDEATHSIG(SIGKILL)
+  const int* inherited = nullptr;       ///< further descriptors that stay open in the child, under their numbers
+  std::size_t inherited_count = 0;
 };
 
 /// Where starting failed.

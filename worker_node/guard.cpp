@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: MIT
+#include "worker_node/guard.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+
+#include "process/fault_point.h"
+#include "process/identity.h"
+#include "process/wait_status.h"
+#include "protocol/units.h"
+#include "worker_node/guard_state.h"
+#include "worker_node/memory_witness.h"
+#include "worker_node/process_tree.h"
+#include "worker_node/shell_line.h"
+
+namespace allot {
+namespace {
+
+constexpr std::int64_t kNever = INT64_MAX;
+constexpr std::int64_t kMemorySampleNs = 100'000'000;
+constexpr std::int64_t kLongestSampleNs = 10'000'000'000;
+constexpr std::int64_t kUnkillableNs = 10'000'000'000;
+constexpr std::size_t kReserveBytes = 256 * 1024;
+constexpr std::size_t kTailBytes = 40'000;  // 10 000 characters of up to four bytes
+
+std::int64_t clock_ns(clockid_t clock) {
+  timespec t;
+  ::clock_gettime(clock, &t);
+  return static_cast<std::int64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
+}
+std::int64_t monotonic_ns() { return clock_ns(CLOCK_MONOTONIC); }
+
+void clear_event(int fd) {
+  std::uint64_t count;
+  while (::read(fd, &count, sizeof count) < 0 && errno == EINTR) {
+  }
+}
+
+}  // namespace
+
+Guard::Guard(GuardOptions options)
+    : options_(std::move(options)),
+      out_(options_.batch_directory + "/output/" + options_.writer + ".out"),
+      err_(options_.batch_directory + "/output/" + options_.writer + ".err") {
+  CPU_ZERO(&all_cores_);
+}
+
+Guard::~Guard() {
+  if (queue_ != nullptr) ::munmap(queue_, sizeof(SharedQueue));
+}
+
+bool Guard::get_ready() {
+  const auto complain = [this](const std::string& text) {
+    std::fprintf(stderr, "allot-guard %s: %s\n", options_.writer.c_str(), text.c_str());
+    return false;
+  };
+  // Orphans of a task come to this process, so that they can be counted, reaped and ended.
+  if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) return complain("prctl: " + errno_text(errno));
+  // A task's dispositions are ours at the time of the spawn: whatever the driver ignored must not reach it.
+  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
+  sigset_t all;
+  sigfillset(&all);
+  ::sigprocmask(SIG_SETMASK, &all, nullptr);
+  ::umask(::umask(077));  // nothing to change: tasks inherit the submitter's umask through the worker node
+
+  ::sched_getaffinity(0, sizeof all_cores_, &all_cores_);
+  if (!options_.cores.empty()) {
+    cpu_set_t own;
+    CPU_ZERO(&own);
+    for (int core : options_.cores) {
+      if (core >= 0 && core < CPU_SETSIZE) CPU_SET(static_cast<std::size_t>(core), &own);
+    }
+    ::sched_setaffinity(0, sizeof own, &own);  // refused (cores taken offline): it runs unpinned
+  }
+  void* memory = ::mmap(nullptr, sizeof(SharedQueue), PROT_READ | PROT_WRITE, MAP_SHARED, options_.shared_fd, 0);
+  if (memory == MAP_FAILED) return complain("cannot map the queue: " + errno_text(errno));
+  queue_ = static_cast<SharedQueue*>(memory);
+  if (queue_->magic != kSharedQueueMagic || options_.slot >= kMaxSlots) {
+    return complain("the worker node is of another version of allot; install both from the same package");
+  }
+  line_ = &queue_->slots[options_.slot];
+
+  null_input_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!null_input_) return complain("/dev/null: " + errno_text(errno));
+  auto table = TaskTableReader::open(options_.batch_directory + "/tasks.data", options_.batch_directory + "/tasks.index");
+  if (!table) return complain(table.error().message);
+  table_.emplace(std::move(*table));
+  auto captured = read_environment(options_.batch_directory + "/environment");
+  if (!captured) return complain(captured.error().message);
+  environment_ = std::make_unique<TaskEnvironment>(*captured, ::environ);
+  direct_lines_ = shell_is_dash_like(options_.shell);
+
+  auto records = RecordWriter::open(options_.batch_directory + "/records/" + options_.writer, kReserveBytes);
+  if (!records) return complain(records.error().message);
+  records_.emplace(std::move(*records));
+  const ProcessIdentity own = own_identity();
+  const pid_t worker = ::getppid();
+  OpenedRecord opened;
+  opened.host = options_.host;
+  opened.boot_id = boot_id();
+  opened.pid = own.pid;
+  opened.start_ticks = own.start_ticks;
+  opened.worker_pid = worker;
+  opened.worker_start_ticks = process_start_ticks(worker).value_or(0);
+  opened.cgroup = options_.cgroup;
+  opened.at_ns = clock_ns(CLOCK_REALTIME);
+  records_->add(opened);
+  if (auto written = records_->write(); !written) return complain(written.error().message);
+  line_->written.store(records_->offset());
+  memory_kills_ = kernel_memory_kills();
+  return true;
+}
+
+int Guard::run() {
+  if (!get_ready()) return 1;
+  for (;;) {
+    std::uint64_t position = 0;
+    if (!orphaned_ && line_->out_of_space.load() == 0 && claim_entry(*queue_, options_.slot, position)) {
+      const auto index = static_cast<std::uint32_t>(position % kQueueCapacity);
+      ALLOT_FAULT_POINT("guard_claimed");
+      if (!run_entry(queue_->entries[index], index)) {
+        queue_->entries[index].state.store(entry_state(kEntryReturned, options_.slot));
+        line_->out_of_space.store(1);
+        wake_node(true);
+      }
+      continue;
+    }
+    if (orphaned_ || queue_->draining.load() != 0) return 0;
+    sleep();
+  }
+}
+
+void Guard::sleep() {
+  line_->sleeping.store(1);
+  wake_node(true);  // the worker node syncs at once when a slot has nothing to do: someone may wait for the result
+  // Work published between the claim that failed and this store is seen here: nobody would poke for it.
+  const bool may_claim = options_.slot < queue_->limit.load() && line_->out_of_space.load() == 0;
+  if (queue_->draining.load() != 0 || (may_claim && queue_->head.load() < queue_->tail.load())) {
+    line_->sleeping.store(0);
+    // Entries between head and tail may all be claimed; claim_entry moves head past them, so this does not spin.
+    return;
+  }
+  pollfd waits[2] = {{options_.poke_fd, POLLIN, 0}, {options_.lifeline_fd, POLLIN, 0}};
+  while (::poll(waits, 2, -1) < 0 && errno == EINTR) {
+  }
+  line_->sleeping.store(0);
+  if (waits[0].revents != 0) {
+    clear_event(options_.poke_fd);
+    line_->out_of_space.store(0);  // poked: look again whether there is room
+  }
+  if (waits[1].revents != 0) orphaned_ = true;
+}
+
+void Guard::wake_node(bool slot_is_idle) {
+  // One write per sleep of the worker node, however many tasks end meanwhile.
+  const std::uint32_t waiting = queue_->node_waiting.load();
+  if (waiting == kNodeAwake || (waiting == kNodeGathers && !slot_is_idle)) return;
+  if (queue_->node_waiting.exchange(kNodeAwake) == kNodeAwake) return;
+  const std::uint64_t one = 1;
+  while (::write(options_.wake_fd, &one, sizeof one) < 0 && errno == EINTR) {
+  }
+}
+
+bool Guard::flush() {
+  if (!records_->write()) return false;
+  line_->written.store(records_->offset());
+  wake_node(false);
+  return true;
+}
+
+bool Guard::run_entry(QueueEntry& entry, std::uint32_t index) {
+  // Room for the end of this run comes first: what starts must be able to say how it ended.
+  if (!records_->has_reserve()) return false;
+  Running running;
+  running.entry = &entry;
+  running.index = index;
+  FinishedRecord& record = running.record;
+  record.key = {entry.step, entry.submission, entry.restart};
+  record.attempt = entry.attempt;
+  record.usage.cores = entry.cores;
+
+  Launch launch;
+  std::optional<std::string> refusal;
+  auto row = table_->row(entry.step);
+  if (!row) {
+    refusal = row.error().message;
+  } else {
+    refusal = make_ready(entry, **row, launch);
+  }
+  record.started_ns = clock_ns(CLOCK_REALTIME);
+  const bool sabotaged = ALLOT_SABOTAGED("skip_started");
+  if (!sabotaged) {
+    ALLOT_FAULT_POINT("guard_before_started");
+    records_->add(StartedRecord{record.key, entry.attempt, record.started_ns});
+    if (!flush()) {
+      records_->discard();
+      return false;
+    }
+    ALLOT_FAULT_POINT("guard_after_started");
+  }
+  if (refusal) {
+    record.exit_info.exit_class = ExitClass::launch_failed;
+    record.exit_info.text = *refusal;
+    record.ended_ns = clock_ns(CLOCK_REALTIME);
+    finish(entry, record);
+    return true;
+  }
+
+  if (!launch.external_out) out_.begin();
+  if (!launch.external_err) err_.begin();
+  running.started_mono = monotonic_ns();
+  SpawnResult spawned = spawn(entry, launch);
+  if (!spawned.good()) {
+    record.exit_info.exit_class = ExitClass::launch_failed;
+    record.exit_info.text = launch.describe_failure(spawned);
+    record.ended_ns = clock_ns(CLOCK_REALTIME);
+    finish(entry, record);
+    return true;
+  }
+  ALLOT_FAULT_POINT("guard_after_spawn");
+  launch.close_external();
+  running.pid = spawned.pid;
+  running.pidfd = spawned.pidfd.get();
+  running.watch_out = !launch.external_out;
+  running.watch_err = !launch.external_err;
+  running.runtime_deadline = entry.runtime_limit_milliseconds > 0
+                                 ? running.started_mono + entry.runtime_limit_milliseconds * 1'000'000
+                                 : kNever;
+  running.sample_interval =
+      entry.memory_limit_bytes > 0 ? kMemorySampleNs : std::max<std::int64_t>(1, options_.sample_milliseconds) * 1'000'000;
+  running.next_sample = running.started_mono + running.sample_interval;
+  watch(running);
+
+  ALLOT_FAULT_POINT("guard_before_reap");
+  int status = 0;
+  rusage used;
+  while (::wait4(running.pid, &status, 0, &used) < 0 && errno == EINTR) {
+  }
+  ALLOT_FAULT_POINT("guard_after_reap");
+  const std::int64_t ended = monotonic_ns();
+  record.ended_ns = record.started_ns + (ended - running.started_mono);
+  add_usage(running.usage, used);
+  end_leftovers(running);
+  if (running.watch_out) out_.drain();
+  if (running.watch_err) err_.drain();
+  if (running.watch_out) line_->output_bytes.fetch_add(out_.extent().length);
+  if (running.watch_err) line_->output_bytes.fetch_add(err_.extent().length);
+  const std::uint32_t cores = entry.cores;
+  const auto peak = record.usage.tree_peak_bytes;
+  record.usage = decode_rusage(running.usage);
+  record.usage.cores = cores;
+  record.usage.tree_peak_bytes = peak;
+  record.usage.wall_seconds = static_cast<double>(ended - running.started_mono) * 1e-9;
+  classify(running, status, launch);
+  finish(entry, record);
+  return true;
+}
+
+SpawnResult Guard::spawn(const QueueEntry& entry, Launch& launch) {
+  SpawnRequest request;
+  request.argv = launch.argv;
+  request.envp = launch.envp;
+  request.cwd = launch.cwd.c_str();
+  request.stdin_fd = launch.input ? launch.input.get() : null_input_.get();
+  request.stdout_fd = launch.external_out ? launch.external_out.get() : out_.write_end();
+  request.stderr_fd = launch.external_err ? launch.external_err.get() : err_.write_end();
+  request.path = launch.path.c_str();
+  if (entry.cores > 1 && !options_.cores.empty()) request.affinity = &all_cores_;
+  SpawnResult result;
+  // A full process table is mostly a passing state: wait a little before calling it a failed launch.
+  std::int64_t pause_ms = 10;
+  for (int attempt = 0; attempt < 8; ++attempt, pause_ms *= 2) {
+    ALLOT_FAULT_POINT("guard_before_spawn");
+    result = spawner_.spawn(request);
+    if (result.good() || result.failed != SpawnStage::clone || (result.error != EAGAIN && result.error != ENOMEM)) break;
+    pollfd lifeline = {options_.lifeline_fd, POLLIN, 0};
+    if (::poll(&lifeline, 1, static_cast<int>(pause_ms)) > 0) break;
+  }
+  const bool only_shell_knows = result.failed == SpawnStage::exec && launch.line != nullptr && launch.shell_words.empty() &&
+                                (result.error == ENOEXEC || launch.path != launch.argv[0]);
+  if (only_shell_knows) {
+    // A script without "#!", which the shell itself would run; or a hit in PATH that cannot be executed, behind which
+    // the shell would look further.
+    found_path_.clear();
+    launch.use_shell(options_.shell, *launch.line, argv_);
+    request.argv = launch.argv;
+    request.envp = launch.envp;
+    request.path = launch.path.c_str();
+    result = spawner_.spawn(request);
+  }
+  return result;
+}
+
+void Guard::watch(Running& running) {
+  pollfd waits[5] = {{running.pidfd, POLLIN, 0},
+                     {running.watch_out ? out_.read_end() : -1, POLLIN, 0},
+                     {running.watch_err ? err_.read_end() : -1, POLLIN, 0},
+                     {options_.poke_fd, POLLIN, 0},
+                     {orphaned_ ? -1 : options_.lifeline_fd, POLLIN, 0}};
+  for (;;) {
+    std::int64_t now = monotonic_ns();
+    act_on_limits(running, now);
+    const std::int64_t deadline = std::min({running.runtime_deadline, running.kill_deadline, running.next_sample});
+    now = monotonic_ns();
+    // Rounded up: waking a millisecond late is right, spinning through the last one is not.
+    const std::int64_t wait_ms = deadline == kNever ? -1 : std::max<std::int64_t>(0, (deadline - now + 999'999) / 1'000'000);
+    const int ready = ::poll(waits, 5, static_cast<int>(std::min<std::int64_t>(wait_ms, 1'000'000)));
+    if (ready < 0 && errno != EINTR) return;
+    if (ready <= 0) continue;
+    if (waits[1].revents != 0) out_.drain();
+    if (waits[2].revents != 0) err_.drain();
+    if (waits[0].revents != 0) return;
+    if (waits[3].revents != 0) {
+      clear_event(options_.poke_fd);
+    }
+    if (waits[4].revents != 0) {
+      orphaned_ = true;
+      waits[4].fd = -1;
+      begin_stop(running, ExitClass::node_failed,
+                 "its worker node is gone; the guard (pid " + std::to_string(::getpid()) + ") ended the task", 0,
+                 monotonic_ns());
+    }
+  }
+}
+
+void Guard::act_on_limits(Running& running, std::int64_t now) {
+  // Looked at in every round, not only when poked: the poke may have come before this run began.
+  if (line_->stop_position.load() == running.index + 1ull) {
+    line_->stop_position.store(0);
+    const auto reason = static_cast<ExitClass>(line_->stop_reason.load());
+    begin_stop(running, reason, reason == ExitClass::killed ? "ended on request" : "ended because its distributor was stopped",
+               line_->stop_grace_milliseconds.load(), now);
+  }
+  if (now >= running.runtime_deadline) {
+    running.runtime_deadline = kNever;
+    begin_stop(running, ExitClass::timed_out,
+               "its runtime limit of " + format_duration(running.entry->runtime_limit_milliseconds) + " passed",
+               options_.kill_grace_milliseconds, now);
+  }
+  if (now >= running.kill_deadline) {
+    signal_tree(::getpid(), SIGKILL);
+    running.kill_deadline = now + 100'000'000;  // again, for what a dying process has just forked
+  }
+  if (now >= running.next_sample) {
+    const std::uint64_t used = tree_memory_bytes(::getpid(), false);
+    auto& peak = running.record.usage.tree_peak_bytes;
+    peak = std::max(peak.value_or(0), used);
+    const std::uint64_t limit = running.entry->memory_limit_bytes;
+    if (limit > 0 && used > limit && !running.stop_reason) {
+      // Shared pages count once for every process in the sum above: ask exactly before ending anything.
+      const std::uint64_t exact = tree_memory_bytes(::getpid(), true);
+      if (exact > limit) {
+        begin_stop(running, ExitClass::out_of_memory,
+                   "its processes used " + format_size_rounded(exact) + " of the " + format_size_rounded(limit) +
+                       " allowed (sum of proportional set sizes)",
+                   0, now);
+      }
+    }
+    reap_orphans(running.pid, running.usage, running.orphans);
+    if (limit == 0) running.sample_interval = std::min(running.sample_interval * 2, kLongestSampleNs);
+    // Sampling may cost one per cent of a core, however many processes the node has.
+    const std::int64_t cost = monotonic_ns() - now;
+    running.next_sample = now + std::max(running.sample_interval, cost * 100);
+  }
+}
+
+void Guard::begin_stop(Running& running, ExitClass reason, std::string text, std::int64_t grace, std::int64_t now) {
+  const std::int64_t kill_at = now + std::max<std::int64_t>(0, grace) * 1'000'000;
+  if (running.stop_reason) {
+    // The first reason stands; a shorter grace cuts the wait short.
+    running.kill_deadline = std::min(running.kill_deadline, kill_at);
+    return;
+  }
+  // What has ended by itself was not ended by us.
+  pollfd ended = {running.pidfd, POLLIN, 0};
+  if (::poll(&ended, 1, 0) > 0) return;
+  running.stop_reason = reason;
+  running.stop_text = std::move(text);
+  running.kill_deadline = kill_at;
+  if (grace > 0) {
+    signal_tree(::getpid(), SIGTERM);
+    signal_tree(::getpid(), SIGCONT);  // a stopped process acts on TERM only when it goes on
+  }
+}
+
+void Guard::end_leftovers(Running& running) {
+  if (!reap_orphans(0, running.usage, running.orphans)) return;
+  const std::int64_t begun = monotonic_ns();
+  const std::int64_t kill_at = begun + (running.stop_reason ? 0 : options_.leftover_grace_milliseconds * 1'000'000);
+  bool killing = false;
+  int pause_ms = 1;
+  while (reap_orphans(0, running.usage, running.orphans)) {
+    const std::int64_t now = monotonic_ns();
+    if (now >= kill_at) {
+      const std::size_t count = signal_tree(::getpid(), SIGKILL);
+      if (!killing) running.record.leftover_processes = static_cast<std::uint32_t>(count);
+      killing = true;
+    }
+    if (now - begun > kUnkillableNs) {
+      running.unkillable = describe_tree(::getpid(), 5);
+      out_.abandon_pipe();
+      err_.abandon_pipe();
+      return;
+    }
+    // No descriptor tells of an orphan's end; what it still prints must be taken meanwhile.
+    pollfd waits[2] = {{running.watch_out ? out_.read_end() : -1, POLLIN, 0},
+                       {running.watch_err ? err_.read_end() : -1, POLLIN, 0}};
+    ::poll(waits, 2, pause_ms);
+    if (waits[0].revents != 0) out_.drain();
+    if (waits[1].revents != 0) err_.drain();
+    pause_ms = std::min(pause_ms * 2, 20);
+  }
+}
+
+void Guard::classify(Running& running, int status, const Launch& launch) {
+  FinishedRecord& record = running.record;
+  ExitInfo& info = record.exit_info;
+  info = decode_wait_status(status);
+  if (running.stop_reason) {
+    info.exit_class = *running.stop_reason;
+    info.text = running.stop_text;
+  } else if (info.signal && *info.signal == SIGKILL) {
+    const std::uint64_t kills = kernel_memory_kills();
+    if (kills > memory_kills_) {
+      info.exit_class = ExitClass::out_of_memory;
+      info.text = "the kernel killed it: out of memory in its control group";
+    }
+    memory_kills_ = kills;
+  }
+  const auto add_text = [&info](const std::string& text) {
+    if (text.empty()) return;
+    if (!info.text.empty()) info.text += "\n";
+    info.text += text;
+  };
+  add_text(take_file(options_.scratch + ".error", kTailBytes));
+  take_file(options_.scratch + ".progress", 0);
+  record.standard_output = out_.extent();
+  record.standard_error = err_.extent();
+  if (!running.watch_out) record.standard_output = {0, 0, 0, true};
+  if (!running.watch_err) record.standard_error = {0, 0, 0, true};
+  if (info.exit_class != ExitClass::done) {
+    const std::string tail = running.watch_err ? err_.tail(kTailBytes) : tail_of_file(launch.stderr_path, kTailBytes);
+    add_text(std::string(utf8_tail(tail, 10'000)));
+  }
+  if (!running.unkillable.empty()) add_text("cannot be ended: " + running.unkillable);
+  const std::uint64_t lost = record.standard_output.lost_bytes + record.standard_error.lost_bytes;
+  if (lost > 0) {
+    const int error = out_.write_error() != 0 ? out_.write_error() : err_.write_error();
+    add_text(std::to_string(lost) + " bytes of its output could not be kept: " + errno_text(error));
+    if (error == ENOSPC || error == EDQUOT) line_->out_of_space.store(1);
+  }
+  if (info.text.size() > kTailBytes) info.text = std::string(utf8_tail(info.text, 10'000));
+}
+
+void Guard::finish(QueueEntry& entry, FinishedRecord& record) {
+  ALLOT_FAULT_POINT("guard_before_finished");
+  records_->add(record);
+  if (ALLOT_SABOTAGED("double_finish")) records_->add(record);
+  // The reserve was checked before the start; if the file system breaks its word, keep trying: the verdict must not be
+  // lost while there is someone to keep it. The worker node shows the slot as out of space meanwhile.
+  while (!flush()) {
+    line_->out_of_space.store(1);
+    wake_node(true);
+    pollfd waits[2] = {{options_.poke_fd, POLLIN, 0}, {options_.lifeline_fd, POLLIN, 0}};
+    ::poll(waits, 2, 1000);
+    if (waits[0].revents != 0) clear_event(options_.poke_fd);
+    if (waits[1].revents != 0) {
+      orphaned_ = true;
+      break;
+    }
+  }
+  ALLOT_FAULT_POINT("guard_after_finished");
+  entry.state.store(entry_state(kEntryFinished, options_.slot));
+  wake_node(false);
+}
+
+}  // namespace allot

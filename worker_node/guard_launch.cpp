@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+// From a row of the task table to arguments, environment and open streams.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "worker_node/guard.h"
+#include "worker_node/guard_state.h"
+#include "worker_node/shell_line.h"
+
+namespace allot {
+namespace {
+
+std::string absolute(const std::string& path, const std::string& cwd) {
+  return path.empty() || path[0] == '/' ? path : cwd + "/" + path;
+}
+
+bool is_directory(const std::string& path) {
+  struct stat info;
+  return (!path.empty() && path.back() == '/') || (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode));
+}
+
+// O_NONBLOCK: a FIFO without a partner must not hold up the guard. Taken off again for the task.
+int open_for_task(const std::string& path, int flags) {
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
+  if (fd >= 0) ::fcntl(fd, F_SETFL, flags & O_APPEND);
+  return fd;
+}
+
+}  // namespace
+
+std::string tail_of_file(const std::string& path, std::size_t max_bytes) {
+  if (path.empty()) return {};
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat info;
+  if (!fd || ::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return {};
+  const auto size = static_cast<std::size_t>(info.st_size);
+  std::string bytes(std::min(size, max_bytes), '\0');
+  const ssize_t n = pread_all(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(size - bytes.size()));
+  bytes.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+  return bytes;
+}
+
+std::string take_file(const std::string& path, std::size_t max_bytes) {
+  if (::access(path.c_str(), F_OK) != 0) return {};
+  std::string bytes = tail_of_file(path, max_bytes);
+  ::unlink(path.c_str());
+  return bytes;
+}
+
+void Guard::Launch::use_shell(const std::string& shell, const std::string& shell_line, std::vector<char*>& storage) {
+  shell_words = {shell.substr(shell.rfind('/') + 1), "-c", shell_line};
+  path = shell;
+  storage.clear();
+  for (std::string& word : shell_words) storage.push_back(word.data());
+  storage.push_back(nullptr);
+  argv = storage.data();
+}
+
+std::string Guard::Launch::describe_failure(const SpawnResult& result) const {
+  std::string what = to_string(result.failed);
+  if (result.failed == SpawnStage::exec) what += " " + path;
+  if (result.failed == SpawnStage::chdir) what += " " + cwd;
+  std::string text = what + ": " + errno_text(result.error);
+  if (result.failed == SpawnStage::exec && result.error == E2BIG) {
+    text += "; a shell line may be 128 KiB long, arguments and environment together a quarter of the stack limit";
+  }
+  if (result.failed == SpawnStage::exec && result.error == ENOENT && ::access(path.c_str(), F_OK) == 0) {
+    text += "; the file is there, so its interpreter (the \"#!\" line or the dynamic linker) is missing";
+  }
+  if (result.failed == SpawnStage::clone && result.error == EAGAIN) {
+    text += "; the limit of processes (ulimit -u, or the cgroup's pids.max) is reached";
+  }
+  return text;
+}
+
+std::optional<std::string> Guard::make_ready(const QueueEntry& entry, const TaskSpec& task, Launch& launch) {
+  launch.cwd = task.cwd.empty() ? options_.cwd : task.cwd;
+  RunContext run;
+  run.id_base.assign(entry.id_base, kIdBaseLength);
+  if (entry.is_array) run.array_step = entry.step - entry.step_origin;
+  run.distributor_id = make_distributor_id(run.id_base, run.array_step);
+  run.task_name = task.name;
+  run.attempt = entry.attempt;
+  run.batch_directory = options_.batch_directory;
+  run.error_file = options_.scratch + ".error";
+  run.progress_file = options_.scratch + ".progress";
+
+  // The value that the shell would export: programs run directly must see the same.
+  if (pwd_cwd_ != launch.cwd) {
+    pwd_ = shell_pwd(environment_->find_base("PWD"), launch.cwd);
+    pwd_cwd_ = launch.cwd;
+  }
+  launch.envp = environment_->build(task, run, pwd_);
+  if (auto refusal = open_streams(task, run, launch)) return refusal;
+
+  const char* path_value = environment_->find("PATH");
+  argv_.clear();
+  if (task.is_shell()) {
+    launch.line = &task.shell_line;
+    char* const* arranged = nullptr;
+    if (direct_lines_ && !pwd_.empty() && path_value != nullptr && split_plain_line(task.shell_line, words_)) {
+      arranged = environment_->arrange();
+    }
+    if (arranged == nullptr) {
+      launch.use_shell(options_.shell, task.shell_line, argv_);
+      return std::nullopt;
+    }
+    for (std::string& word : words_) argv_.push_back(word.data());
+    launch.envp = arranged;
+  } else {
+    for (const std::string& word : task.argv) argv_.push_back(const_cast<char*>(word.c_str()));
+  }
+  const std::string& program = task.is_shell() ? words_[0] : task.argv[0];
+  argv_.push_back(nullptr);
+  launch.argv = argv_.data();
+  if (program.find('/') != std::string::npos) {
+    launch.path = program;
+    return std::nullopt;
+  }
+  const std::string search = path_value != nullptr ? path_value : "/usr/local/bin:/usr/bin:/bin";
+  // A hit is kept while the same name is asked for: a search costs a stat per directory. Relative elements of PATH depend on the
+  // working directory, so it is part of the key.
+  if (found_path_.empty() || found_name_ != program || found_in_ != search || found_cwd_ != launch.cwd) {
+    found_name_ = program;
+    found_in_ = search;
+    found_cwd_ = launch.cwd;
+    const int error = find_executable(program, search, launch.cwd, found_path_);
+    if (error != 0) found_path_.clear();
+    if (error == kUseShell && task.is_shell()) {
+      launch.use_shell(options_.shell, task.shell_line, argv_);
+      return std::nullopt;
+    }
+    if (error != 0) {
+      return "cannot execute " + program + ": " +
+             (error == ENOENT || error == kUseShell ? "no such program in PATH (" + search + ")"
+                                                    : "found in PATH, but: " + errno_text(error));
+    }
+  }
+  launch.path = found_path_;
+  return std::nullopt;
+}
+
+std::optional<std::string> Guard::open_streams(const TaskSpec& task, const RunContext& run, Launch& launch) {
+  if (!task.stdin_path.empty()) {
+    const std::string path = absolute(task.stdin_path, launch.cwd);
+    launch.input.reset(open_for_task(path, O_RDONLY));
+    if (!launch.input) return "cannot open its standard input " + path + ": " + errno_text(errno);
+  }
+  const auto external = [&](const std::string& given, char letter) {
+    std::string path = absolute(given, launch.cwd);
+    if (is_directory(path)) {
+      path += "/" + (task.name.empty() ? std::string("task") : task.name) + "." + letter + run.distributor_id;
+    }
+    return path;
+  };
+  if (!task.stdout_path.empty()) {
+    const std::string path = external(task.stdout_path, 'o');
+    launch.external_out.reset(open_for_task(path, O_WRONLY | O_CREAT | O_TRUNC));
+    if (!launch.external_out) return "cannot write its standard output " + path + ": " + errno_text(errno);
+  } else if (const int error = out_.prepare(); error != 0) {
+    return "cannot catch its standard output: " + errno_text(error);
+  }
+  if (!task.stderr_path.empty()) {
+    launch.stderr_path = external(task.stderr_path, 'e');
+    if (task.stderr_path == task.stdout_path && !is_directory(absolute(task.stderr_path, launch.cwd))) {
+      // One file for both: one description, so that neither overwrites the other.
+      launch.external_err.reset(::fcntl(launch.external_out.get(), F_DUPFD_CLOEXEC, 3));
+    } else {
+      launch.external_err.reset(open_for_task(launch.stderr_path, O_WRONLY | O_CREAT | O_TRUNC));
+    }
+    if (!launch.external_err) return "cannot write its standard error " + launch.stderr_path + ": " + errno_text(errno);
+  } else if (const int error = err_.prepare(); error != 0) {
+    return "cannot catch its standard error: " + errno_text(error);
+  }
+  return std::nullopt;
+}
+
+}  // namespace allot

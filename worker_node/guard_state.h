@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// What the guard keeps while it starts and watches one run. Included by the guard's sources only.
+#pragma once
+
+#include <sys/resource.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ledger/record.h"
+#include "worker_node/guard.h"
+
+namespace allot {
+
+/// A command made ready for execve.
+struct Guard::Launch {
+  std::string path;                   // program
+  char* const* argv = nullptr;
+  char* const* envp = nullptr;
+  std::string cwd;
+  const std::string* line = nullptr;  // the shell line, where the command is one
+  Fd input;                           // empty: /dev/null
+  Fd external_out, external_err;      // files of the user's; empty: captured
+  std::string stderr_path;
+  std::vector<std::string> shell_words;
+
+  /// Runs the line by the shell instead. `argv` is the storage to build the vector in.
+  void use_shell(const std::string& shell, const std::string& shell_line, std::vector<char*>& storage);
+  std::string describe_failure(const SpawnResult& result) const;
+  void close_external() {
+    input.reset();
+    external_out.reset();
+    external_err.reset();
+  }
+};
+
+/// The run in progress.
+struct Guard::Running {
+  QueueEntry* entry = nullptr;
+  std::uint32_t index = 0;  // of the entry in the queue
+  FinishedRecord record;
+  pid_t pid = 0;
+  int pidfd = -1;
+  bool watch_out = false, watch_err = false;
+  std::int64_t started_mono = 0;
+  std::int64_t runtime_deadline = INT64_MAX;  // all deadlines: nanoseconds of CLOCK_MONOTONIC
+  std::int64_t kill_deadline = INT64_MAX;
+  std::int64_t next_sample = INT64_MAX;
+  std::int64_t sample_interval = 0;
+  std::optional<ExitClass> stop_reason;  // why the guard ends it
+  std::string stop_text;
+  rusage usage{};
+  std::uint32_t orphans = 0;  // reaped besides the command itself
+  std::string unkillable;
+};
+
+/// Last `max_bytes` of a regular file; empty if there is none.
+std::string tail_of_file(const std::string& path, std::size_t max_bytes);
+/// The same, and the file is removed.
+std::string take_file(const std::string& path, std::size_t max_bytes);
+
+}  // namespace allot

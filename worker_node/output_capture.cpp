@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+#include "worker_node/output_capture.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace allot {
+namespace {
+constexpr int kPipeBytes = 256 * 1024;  // a chatty task is switched to its guard four times less often than with 64 KiB
+constexpr std::size_t kBlockBytes = 64 * 1024;
+}  // namespace
+
+int OutputCapture::prepare() {
+  if (!write_end_) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) return errno;
+    read_end_.reset(ends[0]);
+    write_end_.reset(ends[1]);
+    ::fcntl(read_end_.get(), F_SETFL, O_NONBLOCK);
+    ::fcntl(write_end_.get(), F_SETPIPE_SZ, kPipeBytes);  // refused above the user's share: 64 KiB will do
+    return 0;
+  }
+  const int flags = ::fcntl(write_end_.get(), F_GETFL);
+  if ((flags & (O_NONBLOCK | O_ASYNC | O_DIRECT)) != 0) ::fcntl(write_end_.get(), F_SETFL, 0);
+  return 0;
+}
+
+void OutputCapture::begin() {
+  start_ = size_;
+  lost_ = 0;
+  write_error_ = 0;
+}
+
+void OutputCapture::store(const char* bytes, std::size_t size) {
+  if (!file_) {
+    file_.reset(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    struct stat info;
+    if (!file_ || ::fstat(file_.get(), &info) != 0) {
+      if (write_error_ == 0) write_error_ = errno;
+      file_.reset();
+      lost_ += size;
+      return;
+    }
+    // What a killed guard left behind the last recorded extent stays: no record speaks of it.
+    size_ = start_ = static_cast<std::uint64_t>(info.st_size);
+  }
+  // Once bytes are lost the rest of this task's output is, too: an extent with a hole would be a lie.
+  while (size > 0 && lost_ == 0) {
+    const ssize_t n = ::pwrite(file_.get(), bytes, size, static_cast<off_t>(size_));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      write_error_ = errno;
+      break;
+    }
+    size_ += static_cast<std::uint64_t>(n);
+    bytes += n;
+    size -= static_cast<std::size_t>(n);
+  }
+  lost_ += size;
+}
+
+std::uint64_t OutputCapture::drain() {
+  static char block[kBlockBytes];
+  std::uint64_t total = 0;
+  for (;;) {
+    const ssize_t n = ::read(read_end_.get(), block, sizeof block);
+    if (n > 0) {
+      store(block, static_cast<std::size_t>(n));
+      total += static_cast<std::uint64_t>(n);
+      continue;
+    }
+    if (n < 0 && errno == EINTR) continue;
+    return total;
+  }
+}
+
+std::string OutputCapture::tail(std::size_t max_bytes) const {
+  const std::uint64_t length = std::min<std::uint64_t>(max_bytes, size_ - start_);
+  std::string bytes(static_cast<std::size_t>(length), '\0');
+  if (length == 0) return bytes;
+  const ssize_t n = pread_all(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(size_ - length));
+  bytes.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+  return bytes;
+}
+
+void OutputCapture::abandon_pipe() {
+  read_end_.reset();
+  write_end_.reset();
+}
+
+}  // namespace allot
