@@ -56,7 +56,7 @@ constexpr std::string_view kShellNames[] = {
     "local",   "logout", "mapfile", "popd",    "printf",  "pushd",   "pwd",      "read",    "readarray", "readonly",
     "return",  "select", "set",     "setvar",  "shift",   "shopt",   "source",   "suspend", "test",      "then",
     "time",    "times",  "trap",    "true",    "type",    "typeset", "ulimit",   "umask",   "unalias",   "unset",
-    "until",   "wait",   "while",
+    "until",   "wait",   "while",   "{",       "}",
 };
 constexpr bool is_sorted_table() {
   for (std::size_t i = 1; i < std::size(kShellNames); ++i) {
