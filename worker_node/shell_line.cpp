@@ -48,15 +48,15 @@ constexpr std::array<CharClass, 256> kClasses = make_classes();
 
 // Sorted. Reserved words and builtins of dash and of bash: what is none of them in either is a command of its own.
 constexpr std::string_view kShellNames[] = {
-    ".",       ":",      "[",       "[[",      "]]",      "alias",   "bg",       "bind",    "break",     "builtin",
-    "caller",  "case",   "cd",      "chdir",   "command", "compgen", "complete", "compopt", "continue",  "coproc",
-    "declare", "dirs",   "disown",  "do",      "done",    "echo",    "elif",     "else",    "enable",    "esac",
-    "eval",    "exec",   "exit",    "export",  "false",   "fc",      "fg",       "fi",      "for",       "function",
-    "getopts", "hash",   "help",    "histcmd", "history", "if",      "in",       "jobs",    "kill",      "let",
-    "local",   "logout", "mapfile", "popd",    "printf",  "pushd",   "pwd",      "read",    "readarray", "readonly",
-    "return",  "select", "set",     "setvar",  "shift",   "shopt",   "source",   "suspend", "test",      "then",
-    "time",    "times",  "trap",    "true",    "type",    "typeset", "ulimit",   "umask",   "unalias",   "unset",
-    "until",   "wait",   "while",   "{",       "}",
+    "!",        ".",       ":",      "[",       "[[",      "]]",      "alias",   "bg",       "bind",    "break",
+    "builtin",  "caller",  "case",   "cd",      "chdir",   "command", "compgen", "complete", "compopt", "continue",
+    "coproc",   "declare", "dirs",   "disown",  "do",      "done",    "echo",    "elif",     "else",    "enable",
+    "esac",     "eval",    "exec",   "exit",    "export",  "false",   "fc",      "fg",       "fi",      "for",
+    "function", "getopts", "hash",   "help",    "histcmd", "history", "if",      "in",       "jobs",    "kill",
+    "let",      "local",   "logout", "mapfile", "popd",    "printf",  "pushd",   "pwd",      "read",    "readarray",
+    "readonly", "return",  "select", "set",     "setvar",  "shift",   "shopt",   "source",   "suspend", "test",
+    "then",     "time",    "times",  "trap",    "true",    "type",    "typeset", "ulimit",   "umask",   "unalias",
+    "unset",    "until",   "wait",   "while",   "{",       "}",
 };
 constexpr bool is_sorted_table() {
   for (std::size_t i = 1; i < std::size(kShellNames); ++i) {
