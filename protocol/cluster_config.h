@@ -46,7 +46,8 @@ struct QueueConfig {
 struct ClusterConfig {
   std::string name;
   std::string plugin;  ///< plugin's name, such as "multiprocess"
-  std::string source;  ///< path of the file it was read from; empty: built in
+  std::string source;       ///< path of the file it was read from; empty: built in
+  std::string description;  ///< one line for people; may be empty
   std::string default_queue;
   std::vector<QueueConfig> queues;
   std::map<std::string, ParameterValue> parameters;
