@@ -24,14 +24,14 @@ inline constexpr std::uint32_t kBatchFormat = 1;
 
 struct BatchInfo {
   std::uint32_t format = kBatchFormat;
-  std::string batch_id;       ///< 12 base-32 characters, as an id base
+  std::string batch_id;  ///< 12 base-32 characters, as an id base
   std::string name;
-  std::string cluster;        ///< cluster it was made for
-  std::string host;           ///< node name of the maker
-  std::string boot_id;        ///< kernel boot id of the maker's host
-  std::string cwd;            ///< default working directory of the tasks, absolute
+  std::string cluster;  ///< cluster it was made for
+  std::string host;     ///< node name of the maker
+  std::string boot_id;  ///< kernel boot id of the maker's host
+  std::string cwd;      ///< default working directory of the tasks, absolute
   std::string allot_version;
-  std::int64_t created_ns = 0;  ///< Unix time
+  std::int64_t created_ns = 0;           ///< Unix time
   RequestedResources default_resources;  ///< of tasks that state none themselves, field by field
 };
 
@@ -50,8 +50,8 @@ enum class OutputStream { standard_output, standard_error };
 /// Paths and identity of one batch. A value; holds no descriptors. Thread rule: const methods from any thread.
 class BatchDirectory {
  public:
-  /// Makes the directory (mode 0700, parents too) and its skeleton. Errors: fix_request when `path` exists and is not an
-  /// empty directory, or cannot be written (path and reason in the text).
+  /// Makes the directory (mode 0700, parents too) and its skeleton. Errors: fix_request when `path` exists and is not
+  /// an empty directory, or cannot be written (path and reason in the text).
   static Result<BatchDirectory> create(const std::string& path, BatchInfo info);
 
   /// Errors: fix_request when there is no batch, its format is newer than kBatchFormat (both numbers named), or
@@ -73,8 +73,8 @@ class BatchDirectory {
   /// The highest epoch and who holds it; nothing for a batch that was never driven.
   Result<std::optional<DriverIdentity>> current_driver() const;
 
-  /// Becomes the driver: makes epochs/N with N one above the highest. Refused with fix_request, naming the holder, while
-  /// the holder lives on this host (pid, start time and boot id agree), or sits on another host unless
+  /// Becomes the driver: makes epochs/N with N one above the highest. Refused with fix_request, naming the holder,
+  /// while the holder lives on this host (pid, start time and boot id agree), or sits on another host unless
   /// `take_over_other_host`. Lost races are errors (retry_later), never two drivers with one epoch.
   Result<DriverIdentity> claim(bool take_over_other_host = false) const;
 

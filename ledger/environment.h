@@ -21,7 +21,8 @@ bool is_secret_name(std::string_view name);
 /// ARRAY_STEP_ID): not taken from the submitter.
 bool is_node_name(std::string_view name);
 
-/// The part of `environ`-style `variables` that is written: neither secret nor the node's own. Entries without "=" are dropped.
+/// The part of `environ`-style `variables` that is written: neither secret nor the node's own. Entries without "=" are
+/// dropped.
 Environment capture_environment(char* const* variables);
 
 /// NUL-separated NAME=VALUE, 0600, via a temporary name and rename.

@@ -29,12 +29,12 @@ struct FoldedTask {
   TaskState state = TaskState::waiting;
   ExitClass exit_class = ExitClass::lost;  ///< meaningful for done and failed
   std::uint8_t number = 0;                 ///< exit code or signal
-  bool has_end = false;         ///< a finished or verdict record of the current run is at end_*
+  bool has_end = false;                    ///< a finished or verdict record of the current run is at end_*
   bool output_incomplete = false;
-  std::uint16_t file = 0;       ///< index into record_files(): where the current run's records are
+  std::uint16_t file = 0;  ///< index into record_files(): where the current run's records are
   std::uint16_t restart = 0;
-  std::uint32_t submission = 0; ///< current run's key
-  std::uint32_t attempts = 0;   ///< runs that started, all submissions together
+  std::uint32_t submission = 0;      ///< current run's key
+  std::uint32_t attempts = 0;        ///< runs that started, all submissions together
   std::uint64_t started_offset = 0;  ///< frame of the started record, 0: none
   std::uint64_t end_offset = 0;      ///< frame of the finished, verdict, withdrawn or abandoned record
 };
@@ -44,13 +44,13 @@ struct TaskDetail {
   FoldedTask folded;
   std::string distributor_id;  ///< of the latest submission; empty: never submitted
   std::string node;
-  std::int64_t started_ns = 0; ///< 0: never started
-  std::int64_t ended_ns = 0;   ///< 0: has not ended
+  std::int64_t started_ns = 0;  ///< 0: never started
+  std::int64_t ended_ns = 0;    ///< 0: has not ended
   ExitInfo exit_info;
   UsageStats usage;
   OutputExtent standard_output;
   OutputExtent standard_error;
-  std::string output_writer;   ///< name of the writer whose output files hold the extents; empty: no output
+  std::string output_writer;          ///< name of the writer whose output files hold the extents; empty: no output
   std::vector<std::string> evidence;  ///< one line per witness, oldest first; late results of superseded runs too
 };
 
@@ -76,7 +76,7 @@ class Fold {
 
   const std::vector<FoldedSubmission>& submissions() const { return submissions_; }  ///< by number, ascending
   const FoldedSubmission* submission(std::uint32_t number) const;
-  const std::vector<std::string>& record_files() const { return record_files_; }    ///< writer names
+  const std::vector<std::string>& record_files() const { return record_files_; }  ///< writer names
   /// The newest session of each writer (by record_files() index); nothing for files without an opened record.
   const std::vector<std::optional<OpenedRecord>>& sessions() const { return sessions_; }
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 // The facts about attempts, as values and as bytes.
 //
-// A record file is "ALLOTRC1" followed by frames: u32 magic kFrameMagic, u32 payload length, u32 checksum (low half of
-// XXH3-64 of length and payload), payload. The payload begins with u8 type and u64 sequence (1, 2, … per file).
-// All integers little-endian. Unknown types are skipped and counted, so that old readers can read new records.
+// A record file is "ALLOTRC1" followed by frames: u32 magic kFrameMagic, u32 payload length, u32 payload checksum, u32
+// header checksum, payload. The header checksum is seeded with the frame's offset in its file: bytes that look like a
+// frame somewhere else (a task's error text that quotes a record file) are never taken for one, and a damaged payload
+// is stepped over by its length. The payload begins with u8 type and u64 sequence (1, 2, … per file). Integers are
+// little-endian. Unknown types are skipped and counted, so that old readers can read new records. docs/ledger.md has
+// every field.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +26,7 @@ namespace allot {
 
 inline constexpr char kRecordFileHeader[] = "ALLOTRC1";  // 8 bytes on disk
 inline constexpr std::uint32_t kFrameMagic = 0xA1107EC5;
-inline constexpr std::size_t kFrameHeaderBytes = 12;
+inline constexpr std::size_t kFrameHeaderBytes = 16;
 inline constexpr std::size_t kMaxPayloadBytes = 1u << 20;
 /// Room that one finished record may need at most: 10 000 characters of 4 bytes of error text and the rest.
 inline constexpr std::size_t kMaxFinishedBytes = 48 * 1024;
@@ -41,11 +44,11 @@ struct RunKey {
 struct OpenedRecord {
   std::string host;
   std::string boot_id;
-  std::int64_t pid = 0;            ///< of the writer: guard or driver
+  std::int64_t pid = 0;  ///< of the writer: guard or driver
   std::uint64_t start_ticks = 0;
-  std::int64_t worker_pid = 0;     ///< of its worker node; 0 for a driver
+  std::int64_t worker_pid = 0;  ///< of its worker node; 0 for a driver
   std::uint64_t worker_start_ticks = 0;
-  std::string cgroup;              ///< directory of the slot's cgroup; empty: none
+  std::string cgroup;  ///< directory of the slot's cgroup; empty: none
   std::int64_t at_ns = 0;
 };
 
@@ -132,15 +135,19 @@ struct EndedRecord {
 using Record = std::variant<OpenedRecord, StartedRecord, FinishedRecord, IntentRecord, SubmittedRecord, VerdictRecord,
                             WithdrawnRecord, AbandonedRecord, EndedRecord>;
 
-/// Appends the framed bytes of one record to `bytes`. Texts longer than fit are cut at a UTF-8 boundary.
-void append_frame(std::string& bytes, const Record& record, std::uint64_t sequence);
+/// Appends the framed bytes of one record to `bytes`, for a frame that begins at `offset` of its file. Texts longer
+/// than fit are cut at a UTF-8 boundary: of an ExitInfo the last 10 000 characters stay, of others the first bytes.
+/// Returns how many frames it became, numbered `sequence`, `sequence` + 1, …: more than one only for an intent or a
+/// withdrawal of many separate ranges of steps, whose frames each hold a part of the ranges and repeat the rest.
+std::uint64_t append_frame(std::string& bytes, const Record& record, std::uint64_t sequence, std::uint64_t offset);
 
 struct DecodedRecord {
   Record record;
   std::uint64_t sequence = 0;
 };
 
-/// Decodes a payload whose checksum was good. Nothing for an unknown type. Error: gave_up (a frame whose fields do not add up).
+/// Decodes a payload whose checksum was good. Nothing for an unknown type. Error: gave_up (a frame whose fields do not
+/// add up).
 Result<std::optional<DecodedRecord>> decode_payload(std::string_view payload);
 
 /// Last `max_characters` characters of UTF-8 text that may hold anything: never starts inside a sequence, bytes that

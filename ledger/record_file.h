@@ -19,25 +19,34 @@ struct DamagedRegion {
 };
 
 struct ScanReport {
-  std::uint64_t valid_end = 0;        ///< offset behind the last whole frame
-  std::uint64_t torn_bytes = 0;       ///< bytes behind valid_end: a frame cut short (by a crash, or being written)
+  std::uint64_t valid_end = 0;   ///< offset behind the last whole frame
+  std::uint64_t torn_bytes = 0;  ///< bytes behind valid_end: a frame cut short (by a crash, or being written)
   std::uint64_t last_sequence = 0;
-  std::uint64_t unknown_records = 0;  ///< of types that this version does not know
-  std::vector<DamagedRegion> damaged; ///< skipped regions before valid_end (bit rot, zeroed blocks)
+  std::uint64_t unknown_records = 0;   ///< of types that this version does not know
+  std::vector<DamagedRegion> damaged;  ///< skipped regions before valid_end (bit rot, zeroed blocks); the first 1 024
+  std::uint64_t more_damaged = 0;      ///< regions beyond those
 };
 
 /// Called for every good record with the offset of its frame. Return false to stop.
 using RecordVisitor = std::function<bool(const DecodedRecord&, std::uint64_t offset)>;
 
-/// Scans frames in `bytes`, which lie at `base_offset` of their file (0: the header is expected first).
-/// After damage it finds the next magic whose checksum is good. Linear time and constant memory whatever the input.
+/// Scans frames in `bytes`, which lie at `base_offset` of their file (0: the header is expected first). A frame with a
+/// damaged payload is stepped over by its length; after a damaged header the next good one is searched for. Each byte
+/// is checksummed once at most: linear time and constant memory whatever the input.
 ScanReport scan_frames(std::string_view bytes, std::uint64_t base_offset, const RecordVisitor& visit);
 
 /// Scans a file from `from` (0 or a frame's offset), reading in blocks. Errors: gave_up with path and errno.
 /// A missing file is an empty report.
 Result<ScanReport> scan_record_file(const std::string& path, std::uint64_t from, const RecordVisitor& visit);
 
-/// Reads the one record whose frame is at `offset`.
+/// What to do after a payload: go on, stop, or count the frame as damaged and go on.
+enum class PayloadAnswer : std::uint8_t { next, stop, damaged };
+/// For readers that decode only what they need. Called with type and sequence still in the payload, unknown types too.
+using PayloadVisitor = std::function<PayloadAnswer(std::string_view payload, std::uint64_t offset)>;
+Result<ScanReport> scan_record_payloads(const std::string& path, std::uint64_t from, const PayloadVisitor& visit);
+
+/// Reads the one record whose frame is at `offset`. Errors: gave_up (no file, no frame there, damaged, an unknown
+/// type).
 Result<DecodedRecord> read_record_at(const std::string& path, std::uint64_t offset);
 
 /// Appends to one file. Not thread-safe. Keeps room allocated ahead (fallocate with KEEP_SIZE) where the file system
@@ -53,7 +62,8 @@ class RecordWriter {
 
   /// Buffers a record; write() puts all that is buffered into the file with one write(2).
   void add(const Record& record);
-  /// Error retry_later (disk full, quota) or gave_up: what was buffered stays buffered, the file ends at a whole frame.
+  /// Error retry_later (disk full, quota) or gave_up (anything else): what was buffered stays buffered, the file ends
+  /// at a whole frame, and the next call tries again.
   Result<void> write();
   Result<void> append(const Record& record) {
     add(record);
@@ -62,7 +72,9 @@ class RecordWriter {
   /// fdatasync(2).
   Result<void> sync();
 
-  /// True while the room kept ahead suffices for one more running task; tries to allocate more when it runs low.
+  /// True while the room kept ahead suffices for one more running task (kMaxFinishedBytes, or `reserve_bytes` if that
+  /// is less); tries to allocate more when it runs low. Where the file system cannot allocate ahead: while that much is
+  /// free.
   bool has_reserve();
 
   std::uint64_t offset() const { return offset_; }  ///< end of what write() has put into the file
@@ -70,6 +82,10 @@ class RecordWriter {
 
  private:
   RecordWriter() = default;
+  Result<void> cut_back(const std::string& what, int error);
+  std::uint64_t buffered_end() const { return offset_ + buffer_.size(); }
+  bool allocate_ahead();
+
   int fd_ = -1;
   std::string path_;
   std::string buffer_;
@@ -78,6 +94,7 @@ class RecordWriter {
   std::uint64_t allocated_to_ = 0;
   std::size_t reserve_bytes_ = 0;
   bool reserve_supported_ = true;
+  bool needs_cut_ = false;  ///< a failed write left bytes behind offset_ that could not be cut yet
 };
 
 }  // namespace allot

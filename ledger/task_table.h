@@ -3,7 +3,8 @@
 //
 // tasks.index: 8 bytes (little-endian offset into tasks.data) per step; the elements of an array share one row.
 // tasks.data: header "ALLOTTT1", then rows: u32 length, u32 checksum (low half of XXH3-64 of the payload), payload of
-// fields (u8 tag, u32 length, bytes). A row is in the index only once it is whole in the data.
+// u32 first step, u32 last step and fields (u8 tag, u32 length, bytes). A row is in the index only once it is synced in
+// the data.
 #pragma once
 
 #include <cstdint>
@@ -32,12 +33,13 @@ struct TaskSpec {
   std::vector<std::string> argv;  ///< the command as a vector; empty when `shell_line` is given
   std::string shell_line;         ///< the command as a line for sh
   std::string name;
-  std::string cwd;  ///< absolute; empty: BatchInfo::cwd
+  std::string cwd;                                       ///< absolute; empty: BatchInfo::cwd
   std::vector<std::pair<std::string, std::string>> env;  ///< set on top of the batch's environment
-  std::string stdin_path;   ///< file to read; empty: /dev/null
-  std::string stdout_path;  ///< file to write instead of the batch's output store (a directory: Jobmon-style names in it)
+  std::string stdin_path;                                ///< file to read; empty: /dev/null
+  std::string
+      stdout_path;  ///< file to write instead of the batch's output store (a directory: Jobmon-style names in it)
   std::string stderr_path;
-  RequestedResources resources;   ///< fields not given come from BatchInfo::default_resources
+  RequestedResources resources;  ///< fields not given come from BatchInfo::default_resources
   std::vector<Dependency> after;
   std::uint64_t source_line = 0;  ///< 1-based line of the input file; 0: none
 
@@ -62,7 +64,7 @@ class TaskTableWriter {
   ~TaskTableWriter();
 
   /// Appends `count` steps that share one row; returns the first step. Errors: fix_request (NUL byte in a field, too
-  /// large, neither argv nor line), retry_later (disk full: nothing of it is in the index).
+  /// large, not exactly one of argv and line), retry_later (disk full: nothing of it is in the index), gave_up (I/O).
   Result<std::uint64_t> append(const TaskSpec& task, std::uint64_t count = 1);
 
   /// The common case without building a TaskSpec: a shell line and the input line it came from.
@@ -89,8 +91,12 @@ class TaskTableReader {
   Result<std::uint64_t> size() const;
 
   /// Reads the row of `step` into `task`, reusing its memory. Errors: fix_request (no such step), gave_up (damaged: the
-  /// text names file, step and offset). Reading a step of the same array again costs one pread.
+  /// text names file, step and offset).
   Result<void> read(std::uint64_t step, TaskSpec& task);
+
+  /// The same without a copy: valid until the next call of row() or read(). A step of the same array as the last one
+  /// costs no decoding.
+  Result<const TaskSpec*> row(std::uint64_t step);
 
  private:
   struct Impl;

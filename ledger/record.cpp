@@ -1,0 +1,546 @@
+// SPDX-License-Identifier: MIT
+#include "ledger/record.h"
+
+#include <algorithm>
+#include <span>
+
+#include "ledger/bytes.h"
+#include "ledger/record_codec.h"
+#include "ledger/utf8.h"
+
+namespace allot {
+namespace {
+
+using ledger::Decoder;
+using ledger::Encoder;
+using ledger::RecordType;
+
+// Bounds that together keep every payload below kMaxPayloadBytes; each text is cut to its own.
+constexpr std::size_t kMaxEvidenceCharacters = 10'000;
+constexpr std::size_t kMaxEvidenceBytes = 4 * kMaxEvidenceCharacters;
+constexpr std::size_t kMaxReasonBytes = 64 * 1024;
+constexpr std::size_t kMaxNameBytes = 16 * 1024;
+constexpr std::size_t kMaxPassThroughBytes = 128 * 1024;
+constexpr std::size_t kMaxRangesPerFrame = 40'000;
+constexpr std::size_t kMaxRangeBytes = 20;   // two varints
+constexpr std::size_t kFixedBytes = 512;     // numbers and lengths of any one record
+constexpr std::size_t kPassThroughHead = 8;  // two lengths
+static_assert(kFixedBytes + 6 * kMaxNameBytes + kMaxPassThroughBytes + kMaxRangesPerFrame * kMaxRangeBytes <=
+              kMaxPayloadBytes);
+static_assert(kFixedBytes + kMaxEvidenceBytes + kFrameHeaderBytes <= kMaxFinishedBytes);
+
+std::string_view name_of(std::string_view text) {
+  return ledger::utf8_head(text, kMaxNameBytes);
+}
+std::string_view reason_of(std::string_view text) {
+  return ledger::utf8_head(text, kMaxReasonBytes);
+}
+std::string_view evidence_of(std::string_view text) {
+  return utf8_tail(text, kMaxEvidenceCharacters);
+}
+
+using Ranges = std::span<const StepRange>;
+
+// --- how large a payload may become
+
+std::size_t room(const OpenedRecord& r) {
+  return r.host.size() + r.boot_id.size() + r.cgroup.size();
+}
+std::size_t room(const StartedRecord&) {
+  return 0;
+}
+std::size_t room(const FinishedRecord& r) {
+  return std::min(r.exit_info.text.size(), kMaxEvidenceBytes);
+}
+std::size_t room(const IntentRecord& r) {
+  std::size_t pass_through = 0;
+  for (const auto& [key, value] : r.resources.pass_through)
+    pass_through += kPassThroughHead + key.size() + value.size();
+  return r.token.size() + r.id_base.size() + r.name.size() + r.resources.queue.size() + r.resources.account.size() +
+         r.resources.constraint.size() + std::min(pass_through, kMaxPassThroughBytes);
+}
+std::size_t room(const SubmittedRecord& r) {
+  return r.native_id.size() + r.error.size();
+}
+std::size_t room(const VerdictRecord& r) {
+  return std::min(r.exit_info.text.size(), kMaxEvidenceBytes);
+}
+std::size_t room(const WithdrawnRecord& r) {
+  return r.reason.size();
+}
+std::size_t room(const AbandonedRecord& r) {
+  return r.reason.size();
+}
+std::size_t room(const EndedRecord& r) {
+  return r.reason.size();
+}
+
+// --- fields that several records have
+
+void put_key(Encoder& out, const RunKey& key) {
+  out.put(key.step);
+  out.put(key.submission);
+  out.put(key.restart);
+}
+
+RunKey get_key(Decoder& in) {
+  RunKey key;
+  key.step = in.get<std::uint32_t>();
+  key.submission = in.get<std::uint32_t>();
+  key.restart = in.get<std::uint16_t>();
+  return key;
+}
+
+enum OutcomeFlags : std::uint8_t { kHasExitCode = 1, kHasSignal = 2, kStdoutExternal = 4, kStderrExternal = 8 };
+
+void put_outcome(Encoder& out, const ExitInfo& info, std::uint8_t flags) {
+  if (info.exit_code) flags |= kHasExitCode;
+  if (info.signal) flags |= kHasSignal;
+  out.put(static_cast<std::uint8_t>(info.exit_class));
+  out.put(flags);
+  out.put(static_cast<std::int32_t>(info.exit_code.value_or(0)));
+  out.put(static_cast<std::int32_t>(info.signal.value_or(0)));
+}
+
+std::uint8_t get_outcome(Decoder& in, ExitInfo& info) {
+  const auto exit_class = in.get<std::uint8_t>();
+  if (exit_class >= kExitClassCount) in.spoil();
+  info.exit_class = static_cast<ExitClass>(exit_class);
+  const auto flags = in.get<std::uint8_t>();
+  const auto code = in.get<std::int32_t>();
+  const auto signal = in.get<std::int32_t>();
+  if (flags & kHasExitCode) info.exit_code = code;
+  if (flags & kHasSignal) info.signal = signal;
+  return flags;
+}
+
+void put_extent(Encoder& out, const OutputExtent& extent) {
+  out.put(extent.offset);
+  out.put(extent.length);
+  out.put(extent.lost_bytes);
+}
+
+OutputExtent get_extent(Decoder& in, bool external) {
+  OutputExtent extent;
+  extent.offset = in.get<std::uint64_t>();
+  extent.length = in.get<std::uint64_t>();
+  extent.lost_bytes = in.get<std::uint64_t>();
+  extent.external = external;
+  return extent;
+}
+
+// A mask says which of the fields follow. The order is the format.
+template <class Usage, class F>
+void for_each_usage_field(Usage& usage, F&& f) {
+  unsigned bit = 0;
+  f(usage.wall_seconds, bit++);
+  f(usage.user_seconds, bit++);
+  f(usage.system_seconds, bit++);
+  f(usage.max_rss_bytes, bit++);
+  f(usage.tree_peak_bytes, bit++);
+  f(usage.read_bytes, bit++);
+  f(usage.write_bytes, bit++);
+  f(usage.minor_faults, bit++);
+  f(usage.major_faults, bit++);
+  f(usage.voluntary_switches, bit++);
+  f(usage.involuntary_switches, bit++);
+  f(usage.cores, bit++);
+}
+
+template <class Resources, class F>
+void for_each_resource_field(Resources& resources, F&& f) {
+  unsigned bit = 0;
+  f(resources.cores, bit++);
+  f(resources.memory_bytes, bit++);
+  f(resources.runtime_milliseconds, bit++);
+  f(resources.gpus, bit++);
+  f(resources.ranks, bit++);
+  f(resources.nodes, bit++);
+}
+
+void put_masked(Encoder& out, const auto& values, auto&& for_each) {
+  std::uint16_t mask = 0;
+  for_each(values, [&](const auto& field, unsigned bit) {
+    if (field) mask = static_cast<std::uint16_t>(mask | 1u << bit);
+  });
+  out.put(mask);
+  for_each(values, [&](const auto& field, unsigned) {
+    if (field) out.put(*field);
+  });
+}
+
+void get_masked(Decoder& in, auto& values, auto&& for_each) {
+  const auto mask = in.get<std::uint16_t>();
+  unsigned known = 0;
+  for_each(values, [&](auto& field, unsigned bit) {
+    known |= 1u << bit;
+    using Value = typename std::remove_reference_t<decltype(field)>::value_type;
+    if (mask & 1u << bit) field = in.get<Value>();
+  });
+  if (mask & ~known) in.spoil();  // the width of a field that is not known here cannot be stepped over
+}
+
+constexpr auto kUsage = [](auto& usage, auto&& f) { for_each_usage_field(usage, f); };
+constexpr auto kResources = [](auto& resources, auto&& f) { for_each_resource_field(resources, f); };
+
+void put_resources(Encoder& out, const RequestedResources& r) {
+  put_masked(out, r, kResources);
+  out.put_text(name_of(r.queue));
+  out.put_text(name_of(r.account));
+  out.put_text(name_of(r.constraint));
+  std::size_t bytes = 0;
+  std::uint32_t count = 0;
+  for (const auto& [key, value] : r.pass_through) {
+    bytes += kPassThroughHead + key.size() + value.size();
+    if (bytes > kMaxPassThroughBytes) break;
+    ++count;
+  }
+  out.put(count);
+  for (auto it = r.pass_through.begin(); count > 0; ++it, --count) {
+    out.put_text(it->first);
+    out.put_text(it->second);
+  }
+}
+
+RequestedResources get_resources(Decoder& in) {
+  RequestedResources r;
+  get_masked(in, r, kResources);
+  r.queue = in.get_text();
+  r.account = in.get_text();
+  r.constraint = in.get_text();
+  const auto count = in.get<std::uint32_t>();
+  for (std::uint32_t i = 0; i < count && in.good(); ++i) {
+    std::string key(in.get_text());
+    r.pass_through[std::move(key)] = in.get_text();
+  }
+  return r;
+}
+
+// Each range as its distance from the end of the one before, and its count.
+void put_ranges(Encoder& out, Ranges ranges) {
+  out.put(static_cast<std::uint32_t>(ranges.size()));
+  std::uint64_t end = 0;
+  for (const StepRange& range : ranges) {
+    out.put_varint(range.first - end);
+    out.put_varint(range.count);
+    end = range.first + range.count;
+  }
+}
+
+StepRanges get_ranges(Decoder& in) {
+  constexpr std::uint64_t kMaxStep = std::uint64_t{1} << 62;  // no sum below overflows
+  StepRanges steps;
+  const auto count = in.get<std::uint32_t>();
+  std::uint64_t end = 0;
+  for (std::uint32_t i = 0; i < count && in.good(); ++i) {
+    const std::uint64_t gap = in.get_varint();
+    const std::uint64_t length = in.get_varint();
+    if (gap > kMaxStep || length == 0 || length > kMaxStep || end + gap + length > kMaxStep) {
+      in.spoil();
+      break;
+    }
+    steps.append_range(end + gap, length);
+    end += gap + length;
+  }
+  return steps;
+}
+
+// --- one pair of functions per record; the order of the fields is the format, new ones go to the end
+
+void encode(Encoder& out, const OpenedRecord& r, Ranges) {
+  out.put_text(name_of(r.host));
+  out.put_text(name_of(r.boot_id));
+  out.put(r.pid);
+  out.put(r.start_ticks);
+  out.put(r.worker_pid);
+  out.put(r.worker_start_ticks);
+  out.put_text(name_of(r.cgroup));
+  out.put(r.at_ns);
+}
+
+void decode(Decoder& in, OpenedRecord& r) {
+  r.host = in.get_text();
+  r.boot_id = in.get_text();
+  r.pid = in.get<std::int64_t>();
+  r.start_ticks = in.get<std::uint64_t>();
+  r.worker_pid = in.get<std::int64_t>();
+  r.worker_start_ticks = in.get<std::uint64_t>();
+  r.cgroup = in.get_text();
+  r.at_ns = in.get<std::int64_t>();
+}
+
+void encode(Encoder& out, const StartedRecord& r, Ranges) {
+  put_key(out, r.key);
+  out.put(r.attempt);
+  out.put(r.at_ns);
+}
+
+void decode(Decoder& in, StartedRecord& r) {
+  r.key = get_key(in);
+  r.attempt = in.get<std::uint32_t>();
+  r.at_ns = in.get<std::int64_t>();
+}
+
+// glance_at_finished reads the first fields by their offsets.
+void encode(Encoder& out, const FinishedRecord& r, Ranges) {
+  put_key(out, r.key);
+  put_outcome(out, r.exit_info,
+              static_cast<std::uint8_t>((r.standard_output.external ? kStdoutExternal : 0) |
+                                        (r.standard_error.external ? kStderrExternal : 0)));
+  put_extent(out, r.standard_output);
+  put_extent(out, r.standard_error);
+  out.put(r.attempt);
+  out.put(r.started_ns);
+  out.put(r.ended_ns);
+  out.put(r.leftover_processes);
+  put_masked(out, r.usage, kUsage);
+  out.put_text(evidence_of(r.exit_info.text));
+}
+
+void decode(Decoder& in, FinishedRecord& r) {
+  r.key = get_key(in);
+  const std::uint8_t flags = get_outcome(in, r.exit_info);
+  r.standard_output = get_extent(in, flags & kStdoutExternal);
+  r.standard_error = get_extent(in, flags & kStderrExternal);
+  r.attempt = in.get<std::uint32_t>();
+  r.started_ns = in.get<std::int64_t>();
+  r.ended_ns = in.get<std::int64_t>();
+  r.leftover_processes = in.get<std::uint32_t>();
+  get_masked(in, r.usage, kUsage);
+  r.exit_info.text = in.get_text();
+}
+
+void encode(Encoder& out, const IntentRecord& r, Ranges ranges) {
+  out.put(r.submission);
+  out.put_text(name_of(r.token));
+  out.put_text(name_of(r.id_base));
+  out.put(static_cast<std::uint8_t>(r.is_array));
+  out.put(r.step_origin);
+  out.put(r.attempt);
+  out.put_text(name_of(r.name));
+  out.put(r.at_ns);
+  put_resources(out, r.resources);
+  put_ranges(out, ranges);
+}
+
+void decode(Decoder& in, IntentRecord& r) {
+  r.submission = in.get<std::uint32_t>();
+  r.token = in.get_text();
+  r.id_base = in.get_text();
+  r.is_array = in.get<std::uint8_t>() != 0;
+  r.step_origin = in.get<std::uint64_t>();
+  r.attempt = in.get<std::uint32_t>();
+  r.name = in.get_text();
+  r.at_ns = in.get<std::int64_t>();
+  r.resources = get_resources(in);
+  r.steps = get_ranges(in);
+}
+
+void encode(Encoder& out, const SubmittedRecord& r, Ranges) {
+  out.put(r.submission);
+  out.put_text(name_of(r.native_id));
+  out.put_text(reason_of(r.error));
+  out.put(r.at_ns);
+}
+
+void decode(Decoder& in, SubmittedRecord& r) {
+  r.submission = in.get<std::uint32_t>();
+  r.native_id = in.get_text();
+  r.error = in.get_text();
+  r.at_ns = in.get<std::int64_t>();
+}
+
+void encode(Encoder& out, const VerdictRecord& r, Ranges) {
+  put_key(out, r.key);
+  put_outcome(out, r.exit_info, 0);
+  out.put(static_cast<std::uint8_t>(r.started));
+  out.put(r.at_ns);
+  out.put_text(evidence_of(r.exit_info.text));
+}
+
+void decode(Decoder& in, VerdictRecord& r) {
+  r.key = get_key(in);
+  get_outcome(in, r.exit_info);
+  r.started = in.get<std::uint8_t>() != 0;
+  r.at_ns = in.get<std::int64_t>();
+  r.exit_info.text = in.get_text();
+}
+
+void encode(Encoder& out, const WithdrawnRecord& r, Ranges ranges) {
+  out.put(r.submission);
+  out.put_text(reason_of(r.reason));
+  out.put(r.at_ns);
+  put_ranges(out, ranges);
+}
+
+void decode(Decoder& in, WithdrawnRecord& r) {
+  r.submission = in.get<std::uint32_t>();
+  r.reason = in.get_text();
+  r.at_ns = in.get<std::int64_t>();
+  r.steps = get_ranges(in);
+}
+
+void encode(Encoder& out, const AbandonedRecord& r, Ranges) {
+  out.put(r.step);
+  out.put(r.cause_step);
+  out.put_text(reason_of(r.reason));
+  out.put(r.at_ns);
+}
+
+void decode(Decoder& in, AbandonedRecord& r) {
+  r.step = in.get<std::uint32_t>();
+  r.cause_step = in.get<std::uint32_t>();
+  r.reason = in.get_text();
+  r.at_ns = in.get<std::int64_t>();
+}
+
+void encode(Encoder& out, const EndedRecord& r, Ranges) {
+  out.put_text(reason_of(r.reason));
+  out.put(r.at_ns);
+}
+
+void decode(Decoder& in, EndedRecord& r) {
+  r.reason = in.get_text();
+  r.at_ns = in.get<std::int64_t>();
+}
+
+// The alternatives of Record stand in the order of RecordType.
+std::uint8_t type_of(const Record& record) {
+  return static_cast<std::uint8_t>(record.index() + 1);
+}
+static_assert(std::is_same_v<std::variant_alternative_t<0, Record>, OpenedRecord>);
+static_assert(std::is_same_v<std::variant_alternative_t<8, Record>, EndedRecord>);
+static_assert(std::variant_size_v<Record> == ledger::kLastRecordType);
+
+template <class R>
+void append_one(std::string& bytes, const R& record, std::uint8_t type, Ranges ranges, std::uint64_t sequence,
+                std::uint64_t offset) {
+  const std::size_t begin = bytes.size();
+  bytes.resize(begin + kFrameHeaderBytes + kFixedBytes + room(record) + ranges.size() * kMaxRangeBytes);
+  char* frame = bytes.data() + begin;
+  char* payload = frame + kFrameHeaderBytes;
+  Encoder out(payload);
+  out.put(type);
+  out.put(sequence);
+  encode(out, record, ranges);
+  const auto length = static_cast<std::size_t>(out.at() - payload);
+  ledger::store(frame, kFrameMagic);
+  ledger::store(frame + 4, static_cast<std::uint32_t>(length));
+  ledger::store(frame + 8, ledger::checksum({payload, length}));
+  ledger::store(frame + 12, ledger::checksum({frame, 12}, offset));
+  bytes.resize(begin + kFrameHeaderBytes + length);
+}
+
+template <class R>
+DecodedRecord decode_as(Decoder& in, std::uint64_t sequence) {
+  R record;
+  decode(in, record);
+  return {std::move(record), sequence};
+}
+
+DecodedRecord decode_type(RecordType type, Decoder& in, std::uint64_t sequence) {
+  switch (type) {
+    case RecordType::opened:
+      return decode_as<OpenedRecord>(in, sequence);
+    case RecordType::started:
+      return decode_as<StartedRecord>(in, sequence);
+    case RecordType::finished:
+      return decode_as<FinishedRecord>(in, sequence);
+    case RecordType::intent:
+      return decode_as<IntentRecord>(in, sequence);
+    case RecordType::submitted:
+      return decode_as<SubmittedRecord>(in, sequence);
+    case RecordType::verdict:
+      return decode_as<VerdictRecord>(in, sequence);
+    case RecordType::withdrawn:
+      return decode_as<WithdrawnRecord>(in, sequence);
+    case RecordType::abandoned:
+      return decode_as<AbandonedRecord>(in, sequence);
+    case RecordType::ended:
+      return decode_as<EndedRecord>(in, sequence);
+  }
+  in.spoil();
+  return {};
+}
+
+}  // namespace
+
+std::uint64_t append_frame(std::string& bytes, const Record& record, std::uint64_t sequence, std::uint64_t offset) {
+  return std::visit(
+      [&](const auto& r) -> std::uint64_t {
+        Ranges ranges;
+        if constexpr (requires { r.steps; }) ranges = r.steps.ranges();
+        const std::size_t begin = bytes.size();
+        std::uint64_t frames = 0;
+        do {
+          const Ranges part = ranges.first(std::min(ranges.size(), kMaxRangesPerFrame));
+          append_one(bytes, r, type_of(record), part, sequence + frames, offset + (bytes.size() - begin));
+          ++frames;
+          ranges = ranges.subspan(part.size());
+        } while (!ranges.empty());
+        return frames;
+      },
+      record);
+}
+
+Result<std::optional<DecodedRecord>> decode_payload(std::string_view payload) {
+  if (payload.size() < ledger::kPayloadHeadBytes) {
+    return fail(ErrorCode::gave_up, "a record of " + std::to_string(payload.size()) + " bytes is too short to be one");
+  }
+  const std::uint8_t type = ledger::payload_type(payload);
+  if (type == 0 || type > ledger::kLastRecordType) return std::optional<DecodedRecord>();
+  Decoder in(payload.substr(ledger::kPayloadHeadBytes));
+  DecodedRecord decoded = decode_type(static_cast<RecordType>(type), in, ledger::payload_sequence(payload));
+  if (!in.good()) {
+    return fail(ErrorCode::gave_up, "the fields of a record of type " + std::to_string(type) +
+                                        " do not add up to its " + std::to_string(payload.size()) + " bytes");
+  }
+  return std::optional(std::move(decoded));
+}
+
+namespace ledger {
+namespace {
+
+// Offsets within a finished record's payload.
+constexpr std::size_t kAtOutcome = kPayloadHeadBytes + kKeyBytes;
+constexpr std::size_t kAtExtents = kAtOutcome + 10;
+constexpr std::size_t kFinishedFixed = kAtExtents + 2 * 24;
+
+RunKey load_key(std::string_view payload) {
+  const char* at = payload.data() + kPayloadHeadBytes;
+  return {load<std::uint32_t>(at), load<std::uint32_t>(at + 4), load<std::uint16_t>(at + 8)};
+}
+
+}  // namespace
+
+std::optional<RunGlance> glance_at_started(std::string_view payload) {
+  if (payload.size() < kPayloadHeadBytes + kKeyBytes + 12) return std::nullopt;
+  RunGlance glance;
+  glance.key = load_key(payload);
+  return glance;
+}
+
+std::optional<RunGlance> glance_at_finished(std::string_view payload) {
+  if (payload.size() < kFinishedFixed) return std::nullopt;
+  const char* outcome = payload.data() + kAtOutcome;
+  if (static_cast<std::uint8_t>(outcome[0]) >= kExitClassCount) return std::nullopt;
+  RunGlance glance;
+  glance.key = load_key(payload);
+  glance.exit_class = static_cast<ExitClass>(outcome[0]);
+  const auto flags = static_cast<std::uint8_t>(outcome[1]);
+  if (flags & kHasSignal) {
+    glance.number = static_cast<std::uint8_t>(load<std::int32_t>(outcome + 6));
+  } else if (flags & kHasExitCode) {
+    glance.number = static_cast<std::uint8_t>(load<std::int32_t>(outcome + 2));
+  }
+  const char* extents = payload.data() + kAtExtents;
+  glance.output_incomplete = load<std::uint64_t>(extents + 16) != 0 || load<std::uint64_t>(extents + 40) != 0;
+  return glance;
+}
+
+std::uint8_t outcome_number(const ExitInfo& info) {
+  return static_cast<std::uint8_t>(info.signal.value_or(info.exit_code.value_or(0)));
+}
+
+}  // namespace ledger
+}  // namespace allot
