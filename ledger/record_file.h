@@ -69,6 +69,11 @@ class RecordWriter {
     add(record);
     return write();
   }
+  /// Forgets what is buffered and not written: of a fact that will not come to be.
+  void discard() {
+    buffer_.clear();
+    sequence_ = written_sequence_;
+  }
   /// fdatasync(2).
   Result<void> sync();
 
@@ -91,6 +96,7 @@ class RecordWriter {
   std::string buffer_;
   std::uint64_t offset_ = 0;
   std::uint64_t sequence_ = 0;
+  std::uint64_t written_sequence_ = 0;
   std::uint64_t allocated_to_ = 0;
   std::size_t reserve_bytes_ = 0;
   bool reserve_supported_ = true;

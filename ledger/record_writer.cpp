@@ -37,7 +37,7 @@ Result<RecordWriter> RecordWriter::open(const std::string& path, std::size_t res
   if (!report) return fail(std::move(report.error()));
   writer.offset_ = report->valid_end;
   writer.allocated_to_ = report->valid_end;
-  writer.sequence_ = report->last_sequence;
+  writer.sequence_ = writer.written_sequence_ = report->last_sequence;
   if (report->torn_bytes > 0) {
     // Without one good frame the torn tail is the whole file: be sure that it is a record file before it is emptied. A
     // power loss can leave zeros.
@@ -65,6 +65,7 @@ RecordWriter& RecordWriter::operator=(RecordWriter&& other) noexcept {
   std::swap(buffer_, other.buffer_);
   std::swap(offset_, other.offset_);
   std::swap(sequence_, other.sequence_);
+  std::swap(written_sequence_, other.written_sequence_);
   std::swap(allocated_to_, other.allocated_to_);
   std::swap(reserve_bytes_, other.reserve_bytes_);
   std::swap(reserve_supported_, other.reserve_supported_);
@@ -110,6 +111,7 @@ Result<void> RecordWriter::write() {
   }
   ALLOT_FAULT_POINT("record_write_after");
   offset_ += written;
+  written_sequence_ = sequence_;
   buffer_.clear();
   if (buffer_.capacity() > kKeptBufferBytes) buffer_.shrink_to_fit();
   if (allocated_to_ < offset_ + reserve_bytes_) allocate_ahead();
