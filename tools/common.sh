@@ -31,7 +31,7 @@ build() {
   if command -v ccache >/dev/null; then
     launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
   fi
-  step "configure ($1)" "see build/$1/CMakeFiles/CMakeError.log; if that tree is from another compiler or machine: rm -r build/$1" \
+  step "configure ($1)" "the error above says what is missing; if build/$1 was made by another compiler or machine: rm -r build/$1" \
     cmake -S "$allot_root" --preset "$1" "${launcher[@]}"
   step "build ($1, $jobs jobs)" "the first error above names file and line; out of memory: set JOBS=1" \
     cmake --build "$allot_root/build/$1" -j "$jobs"
