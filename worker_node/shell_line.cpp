@@ -170,7 +170,8 @@ bool same_file(const struct stat& a, const struct stat& b) {
 }  // namespace
 
 bool split_plain_line(std::string_view line, std::vector<std::string>& argv) {
-  if (line.size() > kMaxShellLineBytes) return false;
+  if (line.empty() || line.size() > kMaxShellLineBytes) return false;
+  if (line[0] == '-' || line[0] == '+') return false;  // `sh -c` takes it for more options
   std::size_t count = 0;
   std::size_t at = 0;
   while (true) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "tests/support/catch.h"
+#include "tests/support/temp_directory.h"
 
 using allot::append_death_message;
 using allot::DashOrder;
@@ -24,30 +25,11 @@ using allot::kUseShell;
 using allot::shell_is_dash_like;
 using allot::shell_pwd;
 using allot::split_plain_line;
+using allot::test::TempDirectory;
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 
 namespace {
-
-class TempDirectory {
- public:
-  TempDirectory() {
-    std::string name = (fs::temp_directory_path() / "allot-shell-line-XXXXXX").string();
-    REQUIRE(mkdtemp(name.data()) != nullptr);
-    path_ = fs::canonical(name).string();
-  }
-  ~TempDirectory() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TempDirectory(const TempDirectory&) = delete;
-  TempDirectory& operator=(const TempDirectory&) = delete;
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 void write_file(const std::string& path, const std::string& text, mode_t mode) {
   fs::create_directories(fs::path(path).parent_path());
@@ -106,8 +88,9 @@ TEST_CASE("plain lines are split into the words that sh would pass on") {
       {"bin/kill 1", {"bin/kill", "1"}},
       {"trues", {"trues"}},
       {"ech o", {"ech", "o"}},
-      {"- x", {"-", "x"}},
-      {"--", {"--"}},
+      {" - x", {"-", "x"}},
+      {" --", {"--"}},
+      {"'-'x", {"-x"}},
       {"%1", {"%1"}},
       {"^a", {"^a"}},
       {"ls'-l'", {"ls-l"}},
@@ -140,6 +123,13 @@ TEST_CASE("lines that mean something to a shell are left to it") {
       "#cmd",
       "cmd ''#x",
       "cmd \"\"#",
+      // `sh -c` takes these for options
+      "-x",
+      "-",
+      "--",
+      "-c",
+      "+x a",
+      "+",
       // operators and redirections
       "a; b",
       "a;",
@@ -422,10 +412,11 @@ TEST_CASE("programs are found where dash finds them") {
 
 TEST_CASE("PWD is kept where it is absolute and names the directory, and else is the physical path") {
   TempDirectory dir;
+  const std::string root = fs::canonical(dir.path());
   fs::create_directories(dir / "real/sub");
   fs::create_directory_symlink("real", dir / "link");
-  const std::string real = dir / "real";
-  const std::string link = dir / "link";
+  const std::string real = root + "/real";
+  const std::string link = root + "/link";
   CHECK(shell_pwd(nullptr, real) == real);
   CHECK(shell_pwd(nullptr, link) == real);
   CHECK(shell_pwd("", link) == real);
