@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+#include "tests/contract/harness.h"
+
+#include <algorithm>
+
+#include "tests/support/catch.h"
+
+namespace allot::contract {
+
+namespace {
+
+// A plugin joins the suite by a line here and one in CMakeLists.txt.
+const PluginTraits kTraits[] = {
+    {"sequential", /*synchronous=*/true, /*configurable_slots=*/false},
+    {"multiprocess", /*synchronous=*/false, /*configurable_slots=*/true},
+};
+
+Harness the_harness;
+
+}  // namespace
+
+const PluginTraits* find_traits(const std::string& plugin_name) {
+  const auto found = std::find_if(std::begin(kTraits), std::end(kTraits),
+                                  [&](const auto& traits) { return traits.name == plugin_name; });
+  return found == std::end(kTraits) ? nullptr : &*found;
+}
+
+const Harness& harness() {
+  return the_harness;
+}
+void set_harness(Harness made) {
+  the_harness = std::move(made);
+}
+
+ClusterConfig make_config(const ClusterOptions& options) {
+  std::map<std::string, ParameterValue> wanted = {
+      {"slots", options.slots},
+      {"kill_grace", options.kill_grace_milliseconds},
+      {"sample_interval", std::int64_t{20}},
+  };
+  if (options.memory_bytes) wanted["memory"] = *options.memory_bytes;
+  for (const auto& [key, value] : options.more) wanted[key] = value;
+
+  ClusterConfig config;
+  config.name = "contract";
+  config.plugin = harness().traits.name;
+  for (const auto& spec : harness().plugin->parameter_specs()) {
+    if (const auto value = wanted.find(spec.name); value != wanted.end()) config.parameters.insert(*value);
+  }
+  return config;
+}
+
+std::uint64_t slots_of(const ClusterOptions& options) {
+  return harness().traits.configurable_slots ? static_cast<std::uint64_t>(options.slots) : 1;
+}
+
+std::unique_ptr<ClusterDistributor> make_distributor(const ClusterOptions& options) {
+  auto distributor = harness().plugin->create_distributor(make_config(options));
+  if (!distributor) FAIL("create_distributor: " << distributor.error().message);
+  REQUIRE(*distributor != nullptr);
+  return std::move(*distributor);
+}
+
+}  // namespace allot::contract
