@@ -6,8 +6,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 namespace allot::test {
@@ -38,5 +40,13 @@ class TempDirectory {
   }
   std::string path_;
 };
+
+/// Replaces what a file holds, without syncing it. Throws std::runtime_error if it cannot be written.
+inline void put_file(const std::string& path, std::string_view bytes) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  file.close();
+  if (!file) throw std::runtime_error(path + ": cannot be written");
+}
 
 }  // namespace allot::test
