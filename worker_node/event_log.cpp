@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+#include "worker_node/event_log.h"
+
+#include <sys/eventfd.h>
+
+#include <algorithm>
+
+namespace allot {
+namespace {
+constexpr std::size_t kMostAtOnce = 4096;
+}
+
+EventLog::EventLog() : ready_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+void EventLog::update_descriptor() {
+  const bool wanted = first_ + items_.size() > cursor_ + 1;
+  if (wanted == signaled_ || !ready_) return;
+  std::uint64_t count = 1;
+  const ssize_t n = wanted ? ::write(ready_.get(), &count, sizeof count) : ::read(ready_.get(), &count, sizeof count);
+  if (n == sizeof count) signaled_ = wanted;
+}
+
+void EventLog::push(const EventItem& item) {
+  std::lock_guard lock(mutex_);
+  items_.push_back(item);
+  update_descriptor();
+  changed_.notify_all();
+}
+
+void EventLog::interrupt(std::optional<Error> why) {
+  std::lock_guard lock(mutex_);
+  interrupted_ = true;
+  why_ = std::move(why);
+  changed_.notify_all();
+}
+
+void EventLog::resume() {
+  std::lock_guard lock(mutex_);
+  interrupted_ = false;
+  why_.reset();
+}
+
+Result<EventLog::Batch> EventLog::wait(std::uint64_t cursor, std::chrono::milliseconds timeout) {
+  std::unique_lock lock(mutex_);
+  const std::uint64_t last = first_ + items_.size() - 1;
+  if (cursor > last) {
+    return fail(ErrorCode::fix_request, "cursor " + std::to_string(cursor) + " is beyond the last event (" +
+                                            std::to_string(last) + ")");
+  }
+  if (cursor > cursor_) {
+    cursor_ = cursor;
+    while (!items_.empty() && first_ <= cursor_) {
+      items_.pop_front();
+      ++first_;
+    }
+    update_descriptor();
+  }
+  // A cursor below what was acknowledged asks for events that are forgotten: it gets what is still there.
+  const std::uint64_t from = std::max(cursor + 1, first_);
+  const auto available = [&] { return first_ + items_.size() > from; };
+  changed_.wait_for(lock, timeout, [&] { return available() || interrupted_; });
+  Batch batch;
+  batch.first_sequence = from;
+  if (!available()) {
+    if (why_) return fail(*why_);
+    return batch;
+  }
+  const auto begin = items_.begin() + static_cast<std::ptrdiff_t>(from - first_);
+  const auto count = std::min<std::size_t>(kMostAtOnce, static_cast<std::size_t>(items_.end() - begin));
+  batch.items.assign(begin, begin + static_cast<std::ptrdiff_t>(count));
+  return batch;
+}
+
+}  // namespace allot

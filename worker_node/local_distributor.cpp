@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT
+#include "worker_node/local_distributor.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/file.h>
+
+#include <cerrno>
+
+#include "process/identity.h"
+#include "process/install_paths.h"
+#include "process/machine.h"
+
+namespace allot {
+
+LocalDistributor::LocalDistributor(ClusterConfig config, LocalSettings settings)
+    : config_(std::move(config)),
+      settings_(std::move(settings)),
+      entry_point_(worker_node_program()),
+      queues_(local_queues(config_, settings_)),
+      own_batch_(config_.name) {}
+
+Result<void> LocalDistributor::check_resources(const Submission& submission) const {
+  const RequestedResources& resources = submission.resources;
+  const ClusterQueue* queue = queues_.front().get();
+  if (!resources.queue.empty()) {
+    queue = nullptr;
+    for (const auto& known : queues_) {
+      if (known->queue_name() == resources.queue) queue = known.get();
+    }
+    if (queue == nullptr) {
+      return fail(ErrorCode::fix_request, "cluster " + config_.name + " has no queue \"" + resources.queue + "\"");
+    }
+  }
+  const ResourceValidation checked = queue->validate_resources(resources, true);
+  if (!checked.valid) return fail(ErrorCode::fix_request, "queue " + queue->queue_name() + ": " + checked.message);
+  return {};
+}
+
+Result<SubmittedIds> LocalDistributor::submit_line(const std::string& command, const std::string& name,
+                                                   const RequestedResources& resources, std::uint64_t count,
+                                                   bool is_array) {
+  Submission submission;
+  {
+    std::lock_guard lock(own_mutex_);
+    Submission draft;
+    draft.resources = resources;
+    if (auto fits = check_resources(draft); !fits) return fail(fits.error());
+    auto written = own_batch_.write(command, name, resources, count, is_array);
+    if (!written) return fail(written.error());
+    submission = std::move(*written);
+  }
+  auto ids = submit(submission);
+  std::lock_guard lock(own_mutex_);
+  // The intent is on disk: a lost answer is found again by its token, so a full disk does not undo the submission.
+  auto recorded = own_batch_.record_answer(submission, ids ? "" : ids.error().message);
+  if (ids && !recorded && recorded.error().code != ErrorCode::retry_later) return fail(recorded.error());
+  return ids;
+}
+
+Result<std::string> LocalDistributor::submit_to_batch_distributor(const std::string& command, const std::string& name,
+                                                                  const RequestedResources& requested_resources) {
+  auto ids = submit_line(command, name, requested_resources, 1, false);
+  if (!ids) return fail(ids.error());
+  return ids->id_of(ids->steps.front());
+}
+
+Result<std::map<std::uint64_t, std::string>> LocalDistributor::submit_array_to_batch_distributor(
+    const std::string& command, const std::string& name, const RequestedResources& requested_resources,
+    std::uint64_t array_length) {
+  if (array_length == 0 || array_length > kMaxArrayStep + 1) {
+    return fail(ErrorCode::fix_request,
+                "array_length " + std::to_string(array_length) + " is not between 1 and 10000000; nothing was submitted");
+  }
+  auto ids = submit_line(command, name, requested_resources, array_length, true);
+  if (!ids) return fail(ids.error());
+  std::map<std::uint64_t, std::string> map;
+  ids->steps.for_each([&](std::uint64_t step) { map.emplace_hint(map.end(), step - ids->step_origin, ids->id_of(step)); });
+  return map;
+}
+
+Result<Snapshot> LocalDistributor::get_submitted_or_running(const std::optional<std::vector<std::string>>& ids) {
+  std::lock_guard lock(mutex_);
+  return book_.snapshot(ids);
+}
+
+Result<std::map<std::string, std::string>> LocalDistributor::get_queueing_errors(const std::vector<std::string>& ids) {
+  std::lock_guard lock(mutex_);
+  std::map<std::string, std::string> errors;
+  if (blocked_.empty()) return errors;
+  for (const std::string& id : ids) {
+    const auto found = book_.find(id);
+    if (found && book_.end_place(*found).cell.phase == TaskPhase::queued) errors.emplace(id, blocked_);
+  }
+  return errors;
+}
+
+Result<ExitInfo> LocalDistributor::get_remote_exit_info(const std::string& id) {
+  std::lock_guard lock(mutex_);
+  return book_.exit_info(id);
+}
+
+Result<std::vector<std::string>> LocalDistributor::build_worker_node_command(const std::string& batch_directory,
+                                                                             const StepRanges& steps) {
+  if (steps.empty()) return fail(ErrorCode::fix_request, "no steps to run");
+  if (batch_directory.empty() || batch_directory[0] != '/') {
+    return fail(ErrorCode::fix_request, "batch directory \"" + batch_directory + "\" is no absolute path");
+  }
+  std::string list;
+  for (const StepRange& range : steps.ranges()) {
+    if (!list.empty()) list += ',';
+    list += std::to_string(range.first);
+    if (range.count > 1) list += "-" + std::to_string(range.first + range.count - 1);
+  }
+  return std::vector<std::string>{entry_point_, "--batch", batch_directory, "--steps", list};
+}
+
+Result<std::map<std::string, UsageStats>> LocalDistributor::get_usage_stats(const std::vector<std::string>& ids) {
+  std::lock_guard lock(mutex_);
+  return book_.usage(ids);
+}
+
+Result<std::vector<Event>> LocalDistributor::wait_for_events(std::uint64_t cursor, std::chrono::milliseconds timeout) {
+  return events_of(book_, mutex_, cursor, timeout);
+}
+
+Result<int> LocalDistributor::event_descriptor() {
+  const int fd = book_.events().descriptor();
+  if (fd < 0) return fail(ErrorCode::retry_later, "no descriptor could be made for events");
+  return fd;
+}
+
+Result<Sessions> sessions_of(const BatchDirectory& batch) {
+  auto fold = Fold::load(batch);
+  if (!fold) return fail(fold.error());
+  Sessions sessions;
+  for (std::size_t i = 0; i < fold->sessions().size(); ++i) {
+    const auto& session = fold->sessions()[i];
+    if (!session || session->worker_pid == 0) continue;
+    const std::string& writer = fold->record_files()[i];
+    if (session->host != host_name()) {
+      // Only a run without an end is anybody's concern there; the caller decides with the fold.
+      if (sessions.state == Sessions::State::gone) {
+        sessions.state = Sessions::State::elsewhere;
+        sessions.text = writer + " was written on host " + session->host;
+      }
+      continue;
+    }
+    if (session->boot_id != boot_id()) continue;
+    const bool guard = is_alive({static_cast<pid_t>(session->pid), session->start_ticks});
+    const bool worker = is_alive({static_cast<pid_t>(session->worker_pid), session->worker_start_ticks});
+    if (!guard && !worker) continue;
+    sessions.state = Sessions::State::alive;
+    sessions.text = writer + ": its " + (guard ? "guard" : "worker node") + " (pid " +
+                    std::to_string(guard ? session->pid : session->worker_pid) + ") lives";
+    return sessions;
+  }
+  return sessions;
+}
+
+Result<void> record_lost(const BatchDirectory& batch, const std::string& writer, const std::vector<RunKey>& keys,
+                         const std::string& text) {
+  const std::size_t dash = writer.rfind('-');
+  const std::string lock_path =
+      runtime_directory() + "/" + batch.info().batch_id + "-" + writer.substr(dash + 1) + ".lock";
+  Fd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock) return fail(errno_error(errno, lock_path));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    return fail(ErrorCode::retry_later, writer + " is in use by another worker node");
+  }
+  auto records = RecordWriter::open(batch.record_path(writer));
+  if (!records) return fail(records.error());
+  for (const RunKey& key : keys) {
+    FinishedRecord record;
+    record.key = key;
+    record.ended_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
+                          std::chrono::system_clock::now().time_since_epoch())
+                          .count();
+    record.exit_info.exit_class = ExitClass::lost;
+    record.exit_info.text = text;
+    records->add(record);
+  }
+  if (auto written = records->write(); !written) return written;
+  auto synced = records->sync();
+  ::unlink(lock_path.c_str());
+  return synced;
+}
+
+bool end_marked(const std::vector<std::string>& distributor_ids) {
+  for (int waited_ms = 0; waited_ms < 10'000; waited_ms += 5) {
+    bool some = false;
+    for (const std::string& id : distributor_ids) {
+      for (pid_t pid : processes_with_environment("ALLOT_DISTRIBUTOR_ID=" + id)) {
+        if (!process_start_ticks(pid)) continue;
+        ::kill(pid, SIGKILL);
+        some = true;
+      }
+    }
+    if (!some) return true;
+    ::poll(nullptr, 0, 5);  // no descriptor tells of processes that are nobody's children here
+  }
+  return false;
+}
+
+}  // namespace allot

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+// What the distributors on this machine have in common: the book, the string forms, the queries.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "protocol/cluster_distributor.h"
+#include "worker_node/local_settings.h"
+#include "worker_node/own_batch.h"
+#include "worker_node/run_book.h"
+
+namespace allot {
+
+class LocalDistributor : public ClusterDistributor {
+ public:
+  LocalDistributor(ClusterConfig config, LocalSettings settings);
+
+  const std::string& cluster_name() const override { return config_.name; }
+  DistributorLimits limits() const override { return {}; }
+  const std::string& worker_node_entry_point() const override { return entry_point_; }
+  Result<std::string> submit_to_batch_distributor(const std::string& command, const std::string& name,
+                                                  const RequestedResources& requested_resources) override;
+  Result<std::map<std::uint64_t, std::string>> submit_array_to_batch_distributor(
+      const std::string& command, const std::string& name, const RequestedResources& requested_resources,
+      std::uint64_t array_length) override;
+  Result<Snapshot> get_submitted_or_running(const std::optional<std::vector<std::string>>& ids) override;
+  Result<std::map<std::string, std::string>> get_queueing_errors(const std::vector<std::string>& ids) override;
+  Result<ExitInfo> get_remote_exit_info(const std::string& id) override;
+  Result<std::vector<std::string>> build_worker_node_command(const std::string& batch_directory,
+                                                             const StepRanges& steps) override;
+  Result<std::map<std::string, UsageStats>> get_usage_stats(const std::vector<std::string>& ids) override;
+  Result<std::vector<Event>> wait_for_events(std::uint64_t cursor, std::chrono::milliseconds timeout) override;
+  Result<int> event_descriptor() override;
+
+ protected:
+  /// Does the request fit this cluster at all? Strictly: what can never start is refused now.
+  Result<void> check_resources(const Submission& submission) const;
+  static std::uint32_t cores_of(const RequestedResources& resources) { return resources.cores.value_or(1); }
+
+  const ClusterConfig config_;
+  const LocalSettings settings_;
+  const std::string entry_point_;
+  std::vector<std::unique_ptr<ClusterQueue>> queues_;
+  mutable std::mutex mutex_;  // guards everything below
+  std::condition_variable changed_;
+  RunBook book_;
+  std::string blocked_;  // why nothing can start any more; empty: it can
+
+ private:
+  Result<SubmittedIds> submit_line(const std::string& command, const std::string& name,
+                                   const RequestedResources& resources, std::uint64_t count, bool is_array);
+
+  std::mutex own_mutex_;
+  OwnBatch own_batch_;
+};
+
+/// Waits until none of the sessions recorded in the batch lives on this host any more.
+struct Sessions {
+  enum class State { gone, alive, elsewhere } state = State::gone;
+  std::string text;  // which one
+};
+/// Which writers of the batch still live. Guards and worker nodes; drivers are not asked.
+Result<Sessions> sessions_of(const BatchDirectory& batch);
+
+/// Appends the end of runs that no living process can end any more to the file of the slot that began them (whose lock
+/// this takes for the time). Errors: retry_later when somebody has the slot.
+Result<void> record_lost(const BatchDirectory& batch, const std::string& writer, const std::vector<RunKey>& keys,
+                         const std::string& text);
+
+/// KILLs what carries the mark of one of these ids, until nothing does. False: something cannot be ended (10 s).
+bool end_marked(const std::vector<std::string>& distributor_ids);
+
+}  // namespace allot

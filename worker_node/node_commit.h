@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// Group commit: one sync for all that the slots wrote since the last one. Runs beside the event loop, because a sync on a
+// slow file system may take seconds in which tasks must still be ended and heartbeats sent.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "worker_node/wire.h"
+
+namespace allot {
+
+/// One slot's part of a commit. Descriptors stay open until it is done.
+struct CommitPart {
+  std::uint32_t slot = 0;
+  int record_fd = -1;
+  int output_fds[2] = {-1, -1};  ///< synced before the records that speak of them; -1: nothing new
+  wire::Records records;         ///< writer and offset given; `bytes` is filled in
+  std::uint64_t end = 0;         ///< the records are [records.offset, end)
+  int error = 0;                 ///< errno of the sync or read that failed: nothing of this part may be told
+};
+
+void commit(std::vector<CommitPart>& parts);
+
+}  // namespace allot

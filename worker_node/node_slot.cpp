@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+#include "worker_node/node_slot.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "ledger/record_file.h"
+#include "process/identity.h"
+
+namespace allot {
+namespace {
+
+// Locks `path`; false with errno EWOULDBLOCK when somebody has it. The file may be removed by its last holder between
+// open and lock: then the name stands for another file, and the lock is worth nothing.
+bool lock_file(const std::string& path, Fd& lock) {
+  for (;;) {
+    lock.reset(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!lock || ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) return false;
+    struct stat held, named;
+    if (::fstat(lock.get(), &held) == 0 && ::stat(path.c_str(), &named) == 0 && held.st_ino == named.st_ino &&
+        held.st_dev == named.st_dev) {
+      return true;
+    }
+  }
+}
+
+}  // namespace
+
+Result<void> claim_slot_files(NodeSlot& slot, const BatchDirectory& batch, const std::string& runtime_directory) {
+  constexpr int kMostSlots = 100'000;
+  for (int k = 0; k < kMostSlots; ++k) {
+    slot.writer = host_name() + "-" + std::to_string(k);
+    slot.scratch = runtime_directory + "/" + batch.info().batch_id + "-" + std::to_string(k);
+    slot.lock_path = slot.scratch + ".lock";
+    if (!lock_file(slot.lock_path, slot.lock)) {
+      if (errno == EWOULDBLOCK) continue;
+      return fail(errno_error(errno, slot.lock_path));
+    }
+    const std::string path = batch.record_path(slot.writer);
+    // A torn tail of a killed guard is cut by the next one; what counts as told ends at the last whole frame.
+    auto report = scan_record_file(path, 0, [](const DecodedRecord&, std::uint64_t) { return true; });
+    if (!report) return fail(report.error());
+    slot.sent = slot.session_start = report->valid_end;
+    slot.record_file.reset(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!slot.record_file) return fail(errno_error(errno, path));
+    return {};
+  }
+  return fail(ErrorCode::gave_up, "every record file of " + host_name() + " in " + batch.path() + " is in use");
+}
+
+void release_slot_files(NodeSlot& slot) {
+  if (!slot.lock) return;
+  ::unlink(slot.lock_path.c_str());
+  ::unlink((slot.scratch + ".error").c_str());
+  ::unlink((slot.scratch + ".progress").c_str());
+  slot.lock.reset();
+}
+
+Result<void> start_guard(NodeSlot& slot, GuardOptions options, const std::string& program, Spawner& spawner,
+                         Fd& exit_descriptor) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return fail(errno_error(errno, "a pipe for the guard"));
+  Fd guard_end(ends[0]);
+  slot.lifeline.reset(ends[1]);
+  slot.poke.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!slot.poke) return fail(errno_error(errno, "an event descriptor for the guard"));
+  Fd null_input(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!null_input) return fail(errno_error(errno, "/dev/null"));
+
+  options.slot = slot.index;
+  options.writer = slot.writer;
+  options.scratch = slot.scratch;
+  options.poke_fd = slot.poke.get();
+  options.lifeline_fd = guard_end.get();
+  options.lock_fd = slot.lock.get();
+  std::vector<std::string> arguments = options.to_arguments();
+  arguments.insert(arguments.begin(), program);
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  const int inherited[] = {options.shared_fd, options.poke_fd, options.wake_fd, options.lifeline_fd, options.lock_fd};
+
+  SpawnRequest request;
+  request.path = program.c_str();
+  request.argv = argv.data();
+  request.envp = ::environ;
+  request.stdin_fd = null_input.get();
+  request.stdout_fd = STDERR_FILENO;  // complaints only
+  request.stderr_fd = STDERR_FILENO;
+  request.die_with_parent = false;  // it has a tree to end first
+  request.inherited = inherited;
+  request.inherited_count = std::size(inherited);
+  SpawnResult result = spawner.spawn(request);
+  if (!result.good()) {
+    return fail(errno_error(result.error, std::string("the guard: ") + to_string(result.failed) + " " + program));
+  }
+  slot.guard_pid = result.pid;
+  slot.guard_start_ticks = process_start_ticks(result.pid).value_or(0);
+  exit_descriptor = std::move(result.pidfd);
+  return {};
+}
+
+}  // namespace allot

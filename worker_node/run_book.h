@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// What a distributor knows of the tasks submitted to it: 16 bytes each, and where in the ledger the rest is.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "ledger/batch_directory.h"
+#include "ledger/fold.h"
+#include "ledger/record_file.h"
+#include "protocol/cluster_distributor.h"
+#include "worker_node/event_log.h"
+#include "worker_node/wire.h"
+
+namespace allot {
+
+/// Not thread-safe, but for materialise(): the distributor holds its lock around every other call.
+class RunBook {
+ public:
+  enum CellFlag : std::uint8_t { kHeld = 1, kTerminating = 2, kRemoved = 4 };
+  /// One task. `number`: exit code or signal.
+  struct Cell {
+    std::uint64_t end_offset : 48 = 0;  // frame of its finished record
+    std::uint64_t writer : 16 = 0;      // index into Batch::writers
+    TaskPhase phase = TaskPhase::queued;
+    ExitClass exit_class = ExitClass::lost;
+    std::uint8_t flags = 0;
+    std::uint16_t restart = 0;
+  };
+
+  struct Batch {
+    BatchDirectory directory;
+    std::vector<std::string> writers;
+    std::unordered_map<std::string, std::uint16_t> writer_index;
+    std::map<std::uint32_t, std::uint32_t> entry_of_submission;  // Submission::number → entry
+  };
+
+  struct Entry {
+    Submission submission;
+    SubmittedIds ids;
+    std::vector<Cell> cells;             // in the order of the steps
+    std::vector<std::uint64_t> offsets;  // of each range's first cell
+    std::uint64_t unfinished = 0;
+    std::uint32_t batch = 0;
+
+    std::uint64_t index_of(std::uint64_t step) const;
+    Cell& cell(std::uint64_t step) { return cells[index_of(step)]; }
+  };
+
+  struct Found {
+    std::uint32_t entry = 0;
+    std::uint64_t step = 0;
+  };
+
+  /// Takes a submission up. Second: false when its token was known: the ids are those of the first time.
+  Result<std::pair<std::uint32_t, bool>> add(const Submission& submission);
+  /// Forgets the newest submission again, which nobody has been told of.
+  void take_back(std::uint32_t entry);
+
+  Entry& entry(std::uint32_t number) { return entries_[number]; }
+  Batch& batch(std::uint32_t number) { return *batches_[number]; }
+  std::size_t size() const { return entries_.size(); }
+  std::optional<std::uint32_t> find_batch(const std::string& path) const;
+  std::optional<Found> find(const std::string& id) const;
+  std::optional<std::uint32_t> find_token(const std::string& batch_directory, const std::string& token) const;
+  std::optional<std::uint32_t> find_submission(std::uint32_t batch, std::uint32_t number) const;
+
+  /// Takes in the bytes of a slot's record file. Returns the tasks that ended by them.
+  std::vector<Found> take_records(std::uint32_t batch, const wire::Records& records);
+  /// The same from the ledger itself: every record of the batch that is not known yet.
+  Result<std::vector<Found>> take_ledger(std::uint32_t batch);
+  /// A queued task was taken out on request.
+  void remove(Found task);
+  void set_phase(Found task, TaskPhase phase);
+
+  // The queries of ClusterDistributor.
+  Snapshot snapshot(const std::optional<std::vector<std::string>>& ids) const;
+  Result<ExitInfo> exit_info(const std::string& id) const;
+  std::map<std::string, UsageStats> usage(const std::vector<std::string>& ids) const;
+
+  /// Where a task's end is written, copied out so that it can be read without the distributor's lock.
+  struct EndPlace {
+    std::string path;
+    std::uint64_t offset = 0;
+    Cell cell;
+  };
+  EndPlace end_place(Found task) const;
+  static Result<FinishedRecord> read_end(const EndPlace& place);
+  static ExitInfo removed_info();
+
+  EventLog& events() { return events_; }
+  const Entry& entry(std::uint32_t number) const { return entries_[number]; }
+
+ private:
+  bool take_record(std::uint32_t batch, std::uint16_t writer, const DecodedRecord& record, std::uint64_t offset,
+                   std::vector<Found>& ended);
+  std::uint16_t writer_number(Batch& batch, const std::string& name);
+
+  std::deque<Entry> entries_;
+  std::vector<std::unique_ptr<Batch>> batches_;
+  std::unordered_map<std::string, std::uint32_t> batch_by_path_;
+  std::unordered_map<std::string, std::uint32_t> entry_by_base_;
+  std::map<std::pair<std::uint32_t, std::string>, std::uint32_t> entry_by_token_;
+  EventLog events_;
+};
+
+/// wait_for_events for a distributor whose book is guarded by `mutex`.
+Result<std::vector<Event>> events_of(RunBook& book, std::mutex& mutex, std::uint64_t cursor,
+                                     std::chrono::milliseconds timeout);
+
+}  // namespace allot
