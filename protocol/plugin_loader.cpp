@@ -41,23 +41,29 @@ bool is_plugin_name(std::string_view name) {
 // that ran out of space) ends this process with SIGBUS. Returns what is wrong; leaves all else to dlopen.
 std::optional<std::string> find_truncation(const std::string& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
-  const std::streamoff length = file.tellg();
+  const std::streamoff end = file.tellg();
   ElfW(Ehdr) header;
-  if (!file || length < static_cast<std::streamoff>(sizeof header)) return std::nullopt;
+  if (!file || end < static_cast<std::streamoff>(sizeof header)) return std::nullopt;
+  const auto length = static_cast<std::uint64_t>(end);
   file.seekg(0);
   file.read(reinterpret_cast<char*>(&header), sizeof header);
   if (!file || ::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_phentsize != sizeof(ElfW(Phdr)))
     return std::nullopt;
+
+  auto ends_after = [length](std::uint64_t offset, std::uint64_t size) {
+    return size > 0 && (offset > length || size > length - offset);
+  };
+  const std::string cut =
+      "the file is cut short: of what its headers speak of, its " + std::to_string(length) + " bytes do not hold the ";
+  // The table of sections is the last thing in the file: this one test finds every cut of what was not stripped of it.
+  if (ends_after(header.e_shoff, std::uint64_t{header.e_shnum} * header.e_shentsize)) return cut + "table of sections";
+  if (ends_after(header.e_phoff, std::uint64_t{header.e_phnum} * header.e_phentsize)) return cut + "table of segments";
+  file.seekg(static_cast<std::streamoff>(header.e_phoff));
   for (unsigned i = 0; i < header.e_phnum; ++i) {
     ElfW(Phdr) segment;
-    file.seekg(static_cast<std::streamoff>(header.e_phoff + i * sizeof segment));
     file.read(reinterpret_cast<char*>(&segment), sizeof segment);
-    if (!file) return "the file is cut short: its program headers are missing";
-    if (segment.p_type == PT_LOAD && (segment.p_offset > static_cast<ElfW(Off)>(length) ||
-                                      segment.p_filesz > static_cast<ElfW(Off)>(length) - segment.p_offset)) {
-      return "the file is cut short: it has " + std::to_string(length) + " bytes and its headers speak of " +
-             std::to_string(segment.p_offset + segment.p_filesz);
-    }
+    if (!file) return std::nullopt;
+    if (segment.p_type == PT_LOAD && ends_after(segment.p_offset, segment.p_filesz)) return cut + "code and data";
   }
   return std::nullopt;
 }
@@ -197,9 +203,10 @@ LoadedPlugin PluginLoader::load_file(const std::string& name, const std::string&
   }
   const void* symbol = ::dlsym(library, kPluginSymbol);
   if (symbol == nullptr) {
-    return no(PluginState::no_entry, std::string("it has no symbol ") + kPluginSymbol +
-                                         ", which every allot plugin exports: it is some other library. Remove it from "
-                                         "the plugin directory, or build it with ALLOT_EXPORT_PLUGIN");
+    return no(PluginState::no_entry,
+              std::string("it is some other library: expected the symbol ") + kPluginSymbol +
+                  ", which every allot plugin exports, and found none. Remove it from the plugin "
+                  "directory, or build it with ALLOT_EXPORT_PLUGIN");
   }
 
   // Nothing else may be read before the number agrees: another ABI may lay out the rest differently.
