@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT
+#include "ledger/batch_directory.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/filesystem.hpp>
+#include <cerrno>
+#include <chrono>
+
+#include "ledger/batch_json.h"
+#include "ledger/record_codec.h"
+#include "ledger/record_file.h"
+#include "ledger/time_text.h"
+#include "process/fault_point.h"
+#include "process/fd.h"
+#include "process/identity.h"
+
+namespace allot {
+namespace {
+
+namespace fs = boost::filesystem;
+
+constexpr std::size_t kMaxJsonBytes = 4u << 20;
+constexpr const char* kSkeleton[] = {"epochs", "records", "output"};
+
+std::int64_t unix_now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+// Absolute, without ".", ".." and slashes at the end (which Boost turns into "/.").
+std::string clean_path(const std::string& path) {
+  fs::path clean = fs::absolute(path).lexically_normal();
+  if (clean.filename() == ".") clean.remove_filename();
+  std::string text = clean.string();
+  while (text.size() > 1 && text.ends_with('/')) text.pop_back();
+  return text;
+}
+
+// Removes what a create() that failed half-way has made, so that it can be tried again in the same place.
+class Undo {
+ public:
+  void remember(std::string path) { made_.push_back(std::move(path)); }
+  void forget() { made_.clear(); }
+  ~Undo() {
+    for (auto it = made_.rbegin(); it != made_.rend(); ++it) ::rmdir(it->c_str());
+  }
+
+ private:
+  std::vector<std::string> made_;
+};
+
+Result<void> make_batch_root(const std::string& path, Undo& undo) {
+  auto refused = [&](const std::string& why) {
+    return fail(ErrorCode::fix_request, "no batch can be made at " + path + ": " + why);
+  };
+  boost::system::error_code error;
+  const fs::path parent = fs::path(path).parent_path();
+  fs::create_directories(parent, error);
+  // Boost says EEXIST of a file where a directory should be.
+  if (error) return refused(parent.string() + ": " + errno_text(error.value() == EEXIST ? ENOTDIR : error.value()));
+  if (::mkdir(path.c_str(), 0700) == 0) {
+    undo.remember(path);
+    return {};
+  }
+  if (errno != EEXIST) return refused(errno_text(errno));
+  if (!fs::is_directory(path, error)) return refused("it exists and is no directory");
+  if (fs::exists(fs::path(path) / "batch.json", error)) {
+    return refused("there is a batch already; resume that one, or name another directory");
+  }
+  const bool empty = fs::is_empty(path, error);
+  if (error) return refused(errno_text(error.value()));
+  if (!empty) return refused("the directory is not empty; name one that is empty or does not exist");
+  return {};
+}
+
+struct EpochList {
+  std::uint64_t highest = 0;  // 0: none
+};
+
+// Names that begin with a dot are claims in the making (or left by a killed one) and the file system's own.
+Result<EpochList> list_epochs(const std::string& directory) {
+  EpochList list;
+  boost::system::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (name[0] == '.') continue;
+    const bool is_number =
+        name.find_first_not_of("0123456789") == std::string::npos && name[0] != '0' && name.size() < 19;
+    if (!is_number) {
+      return fail(ErrorCode::gave_up, directory + "/" + name +
+                                          ": no driver of this batch made this file, so it cannot be said who drives "
+                                          "it; move the file away");
+    }
+    list.highest = std::max<std::uint64_t>(list.highest, std::stoull(name));
+  }
+  if (error) {
+    return fail(ErrorCode::gave_up, directory + ": the batch's drivers cannot be listed: " + errno_text(error.value()));
+  }
+  return list;
+}
+
+Result<DriverIdentity> read_epoch(const std::string& directory, std::uint64_t epoch) {
+  const std::string path = directory + "/" + std::to_string(epoch);
+  auto text = read_file(path, kMaxJsonBytes);
+  if (!text) return fail(Error{ErrorCode::gave_up, text.error().message});
+  auto driver = ledger::parse_driver_identity(*text, path);
+  if (!driver) return driver;
+  if (driver->epoch != epoch) {
+    return fail(ErrorCode::gave_up, path + ": damaged: it is the claim of epoch " + std::to_string(driver->epoch));
+  }
+  return driver;
+}
+
+std::string description_of(const DriverIdentity& driver) {
+  return "process " + std::to_string(driver.pid) + " on host " + driver.host + " (since " +
+         ledger::utc_text(driver.since_ns) + ")";
+}
+
+// A driver that left in order has said so at the end of its records: nobody has to be asked about it.
+bool left_in_order(const std::string& record_path) {
+  bool left = false;
+  auto report = scan_record_payloads(record_path, 0, [&](std::string_view payload, std::uint64_t) {
+    left = ledger::payload_type(payload) == static_cast<std::uint8_t>(ledger::RecordType::ended);
+    return PayloadAnswer::next;
+  });
+  return report && left;
+}
+
+// Nothing if the batch may be taken over from `holder`.
+std::optional<Error> refusal(const std::string& batch, const DriverIdentity& holder, bool take_over_other_host) {
+  // Containers of one machine share its boot id; their pids say nothing to each other.
+  const bool same_host = holder.host == host_name();
+  if (same_host && holder.boot_id == boot_id() && !boot_id().empty()) {
+    if (!is_alive({static_cast<pid_t>(holder.pid), holder.start_ticks})) return std::nullopt;
+    return Error{ErrorCode::fix_request, batch + ": is driven by " + description_of(holder) +
+                                             "; wait until it has ended, or end it (kill " +
+                                             std::to_string(holder.pid) + "), and try again"};
+  }
+  if (same_host || take_over_other_host) return std::nullopt;  // the host has been booted since: its processes are gone
+  return Error{ErrorCode::fix_request,
+               batch + ": is driven by " + description_of(holder) + ", and from " + host_name() +
+                   " it cannot be seen whether that one still runs; make sure that it does not, then take the batch "
+                   "over explicitly"};
+}
+
+// A file of our own in epochs/, linked to its number once it is whole: link(2) fails if the number is taken, on NFS
+// too.
+class ClaimFile {
+ public:
+  explicit ClaimFile(const std::string& directory) : path_(directory + "/.claim-XXXXXX") {}
+  ClaimFile(const ClaimFile&) = delete;
+  ClaimFile& operator=(const ClaimFile&) = delete;
+  ~ClaimFile() {
+    if (fd_) ::unlink(path_.c_str());
+  }
+
+  Result<void> write(const std::string& text) {
+    fd_.reset(::mkostemp(path_.data(), O_CLOEXEC));
+    if (!fd_) return fail(errno_error(errno, path_ + ": the batch cannot be claimed"));
+    if (!write_all(fd_.get(), text) || ::fsync(fd_.get()) != 0) {
+      return fail(errno_error(errno, path_ + ": the batch cannot be claimed"));
+    }
+    return {};
+  }
+
+  /// False if someone else has that number.
+  Result<bool> link_to(const std::string& target) {
+    ALLOT_FAULT_POINT("epoch_link_before");
+    const int result = ::link(path_.c_str(), target.c_str());
+    const int error = errno;
+    ALLOT_FAULT_POINT("epoch_link_after");
+    if (result == 0) return true;
+    // An NFS server whose answer was lost has made the link and says EEXIST to the repetition.
+    struct stat status {};
+    if (::fstat(fd_.get(), &status) == 0 && status.st_nlink == 2) return true;
+    if (error == EEXIST) return false;
+    return fail(errno_error(error, target + ": the batch cannot be claimed"));
+  }
+
+ private:
+  std::string path_;
+  Fd fd_;
+};
+
+}  // namespace
+
+Result<BatchDirectory> BatchDirectory::create(const std::string& path, BatchInfo info) {
+  if (path.empty()) return fail(ErrorCode::fix_request, "no batch can be made: its directory's path is empty");
+  BatchDirectory batch;
+  batch.path_ = clean_path(path);
+  info.format = kBatchFormat;
+  if (info.host.empty()) info.host = host_name();
+  if (info.boot_id.empty()) info.boot_id = boot_id();
+  if (info.allot_version.empty()) info.allot_version = ALLOT_VERSION;
+  if (info.created_ns == 0) info.created_ns = unix_now_ns();
+  batch.info_ = std::move(info);
+
+  Undo undo;
+  if (auto made = make_batch_root(batch.path_, undo); !made) return fail(std::move(made.error()));
+  for (const char* name : kSkeleton) {
+    const std::string directory = batch.path_ + "/" + name;
+    if (::mkdir(directory.c_str(), 0700) != 0) {
+      return fail(errno_error(errno, "no batch can be made at " + batch.path_ + ": " + directory));
+    }
+    undo.remember(directory);
+  }
+  // Last, so that a directory with a batch.json is a whole batch.
+  auto written = write_file_durably(batch.path_ + "/batch.json", ledger::to_json(batch.info_));
+  if (!written) return fail(written.error().with_context("no batch can be made at " + batch.path_));
+  undo.forget();
+  auto synced = sync_directory(fs::path(batch.path_).parent_path().string());
+  if (!synced && synced.error().code == ErrorCode::retry_later) return fail(std::move(synced.error()));
+  return batch;
+}
+
+Result<BatchDirectory> BatchDirectory::open(const std::string& path) {
+  BatchDirectory batch;
+  boost::system::error_code error;
+  const fs::path given(path);
+  if (path.empty() || !fs::is_directory(given, error)) {
+    return fail(ErrorCode::fix_request, "there is no batch at " + (path.empty() ? "an empty path" : path) + ": " +
+                                            (error ? errno_text(error.value()) : "it is no directory"));
+  }
+  batch.path_ = clean_path(path);
+  const std::string json_path = batch.path_ + "/batch.json";
+  if (!fs::exists(json_path, error)) {
+    return fail(ErrorCode::fix_request, batch.path_ + ": is no batch: it has no batch.json");
+  }
+  auto text = read_file(json_path, kMaxJsonBytes);
+  if (!text) return fail(Error{ErrorCode::fix_request, text.error().message});
+  auto info = ledger::parse_batch_info(*text, json_path);
+  if (!info) return fail(Error{ErrorCode::fix_request, info.error().message});
+  batch.info_ = std::move(*info);
+  return batch;
+}
+
+Result<std::optional<DriverIdentity>> BatchDirectory::current_driver() const {
+  const std::string directory = path_ + "/epochs";
+  auto epochs = list_epochs(directory);
+  if (!epochs) return fail(std::move(epochs.error()));
+  if (epochs->highest == 0) return std::optional<DriverIdentity>();
+  auto driver = read_epoch(directory, epochs->highest);
+  if (!driver) return fail(std::move(driver.error()));
+  return std::optional(std::move(*driver));
+}
+
+Result<DriverIdentity> BatchDirectory::claim(bool take_over_other_host) const {
+  auto holder = current_driver();
+  if (!holder) return fail(std::move(holder.error()));
+  if (*holder && !left_in_order(record_path("driver-" + std::to_string((*holder)->epoch)))) {
+    if (auto error = refusal(path_, **holder, take_over_other_host)) return fail(std::move(*error));
+  }
+  const ProcessIdentity self = own_identity();
+  DriverIdentity driver;
+  driver.epoch = *holder ? (*holder)->epoch + 1 : 1;
+  driver.host = host_name();
+  driver.boot_id = boot_id();
+  driver.pid = self.pid;
+  driver.start_ticks = self.start_ticks;
+  driver.since_ns = unix_now_ns();
+
+  const std::string directory = path_ + "/epochs";
+  ClaimFile file(directory);
+  if (auto written = file.write(ledger::to_json(driver)); !written) return fail(std::move(written.error()));
+  auto linked = file.link_to(directory + "/" + std::to_string(driver.epoch));
+  if (!linked) return fail(std::move(linked.error()));
+  if (!*linked) {
+    auto winner = current_driver();
+    const std::string who = winner && *winner ? description_of(**winner) : "another driver";
+    return fail(ErrorCode::retry_later, path_ + ": " + who + " became the driver at the same moment");
+  }
+  if (auto synced = sync_directory(directory); !synced) return fail(std::move(synced.error()));
+  return driver;
+}
+
+}  // namespace allot
