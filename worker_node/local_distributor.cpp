@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/file.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "process/identity.h"
@@ -131,13 +132,14 @@ Result<int> LocalDistributor::event_descriptor() {
   return fd;
 }
 
-Result<Sessions> sessions_of(const BatchDirectory& batch) {
+Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std::int64_t>& except) {
   auto fold = Fold::load(batch);
   if (!fold) return fail(fold.error());
   Sessions sessions;
   for (std::size_t i = 0; i < fold->sessions().size(); ++i) {
     const auto& session = fold->sessions()[i];
     if (!session || session->worker_pid == 0) continue;
+    if (std::find(except.begin(), except.end(), session->worker_pid) != except.end()) continue;
     const std::string& writer = fold->record_files()[i];
     if (session->host != host_name()) {
       // Only a run without an end is anybody's concern there; the caller decides with the fold.

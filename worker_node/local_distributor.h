@@ -57,13 +57,13 @@ class LocalDistributor : public ClusterDistributor {
   OwnBatch own_batch_;
 };
 
-/// Waits until none of the sessions recorded in the batch lives on this host any more.
+/// What is left of those who wrote records of a batch.
 struct Sessions {
   enum class State { gone, alive, elsewhere } state = State::gone;
   std::string text;  // which one
 };
-/// Which writers of the batch still live. Guards and worker nodes; drivers are not asked.
-Result<Sessions> sessions_of(const BatchDirectory& batch);
+/// Which writers of the batch still live: guards and worker nodes, but for the worker nodes `except`; drivers are not asked.
+Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std::int64_t>& except = {});
 
 /// Appends the end of runs that no living process can end any more to the file of the slot that began them (whose lock
 /// this takes for the time). Errors: retry_later when somebody has the slot.

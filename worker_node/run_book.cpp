@@ -48,17 +48,9 @@ Result<std::pair<std::uint32_t, bool>> RunBook::add(const Submission& submission
     return refuse("array step " + std::to_string(submission.steps.back() - submission.step_origin) +
                   " is above the largest, " + std::to_string(kMaxArrayStep));
   }
-  std::uint32_t batch_number = 0;
-  if (known_batch != batch_by_path_.end()) {
-    batch_number = known_batch->second;
-  } else {
-    auto directory = BatchDirectory::open(submission.batch_directory);
-    if (!directory) return fail(directory.error());
-    batch_number = static_cast<std::uint32_t>(batches_.size());
-    batches_.push_back(std::make_unique<Batch>());
-    batches_.back()->directory = std::move(*directory);
-    batch_by_path_.emplace(submission.batch_directory, batch_number);
-  }
+  auto opened = open_batch(submission.batch_directory);
+  if (!opened) return fail(opened.error());
+  const std::uint32_t batch_number = *opened;
   Batch& batch = *batches_[batch_number];
   auto table = TaskTableReader::open(batch.directory.task_data_path(), batch.directory.task_index_path());
   if (!table) return fail(table.error());
@@ -93,6 +85,17 @@ Result<std::pair<std::uint32_t, bool>> RunBook::add(const Submission& submission
   entry_by_token_.emplace(std::pair(batch_number, submission.token), number);
   batch.entry_of_submission.emplace(submission.number, number);
   return std::pair(number, true);
+}
+
+Result<std::uint32_t> RunBook::open_batch(const std::string& path) {
+  if (auto known = find_batch(path)) return *known;
+  auto directory = BatchDirectory::open(path);
+  if (!directory) return fail(directory.error());
+  const auto number = static_cast<std::uint32_t>(batches_.size());
+  batches_.push_back(std::make_unique<Batch>());
+  batches_.back()->directory = std::move(*directory);
+  batch_by_path_.emplace(path, number);
+  return number;
 }
 
 void RunBook::take_back(std::uint32_t number) {
@@ -158,6 +161,7 @@ bool RunBook::take_record(std::uint32_t batch, std::uint16_t writer, const Decod
   if (started != nullptr) {
     if (cell.phase == TaskPhase::running) return true;
     cell.phase = TaskPhase::running;
+    cell.writer = writer;
     cell.restart = key.restart;
     item.phase = TaskPhase::running;
     item.at_ns = started->at_ns;

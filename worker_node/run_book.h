@@ -66,6 +66,8 @@ class RunBook {
   Entry& entry(std::uint32_t number) { return entries_[number]; }
   Batch& batch(std::uint32_t number) { return *batches_[number]; }
   std::size_t size() const { return entries_.size(); }
+  /// The batch's number; opens it if it is new here.
+  Result<std::uint32_t> open_batch(const std::string& path);
   std::optional<std::uint32_t> find_batch(const std::string& path) const;
   std::optional<Found> find(const std::string& id) const;
   std::optional<std::uint32_t> find_token(const std::string& batch_directory, const std::string& token) const;

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+// Tasks on this machine, P at a time: worker nodes with a few slots each, which get step numbers over a socket.
+#pragma once
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "process/spawn.h"
+#include "worker_node/local_distributor.h"
+
+namespace allot {
+
+struct WorkerLink;
+struct Pool;
+
+class MultiprocessDistributor final : public LocalDistributor {
+ public:
+  MultiprocessDistributor(ClusterConfig config, LocalSettings settings);
+  ~MultiprocessDistributor() override;
+
+  Result<void> start() override;
+  Result<void> stop() override;
+  Result<SubmittedIds> submit(const Submission& submission) override;
+  Result<std::map<std::string, Termination>> terminate_task_instances(const std::vector<std::string>& ids,
+                                                                      std::chrono::milliseconds grace) override;
+  Result<std::map<std::string, std::string>> explain_pending(const std::vector<std::string>& ids) override;
+  Result<std::uint64_t> hold(const std::vector<std::string>& ids) override;
+  Result<std::uint64_t> release(const std::vector<std::string>& ids) override;
+  Result<Reconciliation> reconcile(const std::string& batch_directory, const std::string& token) override;
+
+ private:
+  enum class Life { created, running, stopping, stopped };
+  /// What a task takes while it runs.
+  struct Shape {
+    std::uint32_t cores = 1;
+    std::uint64_t memory_bytes = 0;
+    auto operator<=>(const Shape&) const = default;
+  };
+
+  // All below run on the io thread with mutex_ held, unless said otherwise (distributor, pool and death sources).
+  Pool& pool_of(std::uint32_t batch);
+  Result<void> start_worker(Pool& pool, std::uint32_t slots, std::uint32_t first_slot);
+  Result<void> ensure_workers(Pool& pool);
+  void connect_channel(WorkerLink& worker, int fd);
+  /// Connects to the living worker nodes of a batch and, if they run some of `submission`, takes it up. Called by a user's
+  /// thread with `lock` held, which is given up while it waits (at most start_timeout).
+  Result<std::optional<std::uint32_t>> adopt(std::unique_lock<std::mutex>& lock, const BatchDirectory& batch,
+                                             const Submission& submission);
+  std::vector<std::int64_t> adopted_pids(const std::string& batch_directory);
+  static Submission submission_of(const IntentRecord& intent, const std::string& batch_directory);
+  void on_message(WorkerLink& worker, wire::Message message);
+  void on_records(WorkerLink& worker, const wire::Records& records);
+  void on_returned(WorkerLink& worker, const wire::Returned& returned);
+  void on_closed(WorkerLink& worker, const std::string& why);
+  void await_death(std::shared_ptr<WorkerLink> worker, int waited_ms);
+  void bury(WorkerLink& worker);
+  void take_off(WorkerLink& worker, RunBook::Found task);
+  void pump();
+  void pump_pool(Pool& pool, bool alone);
+  void rebalance(Pool& pool);
+  void retire_idle_pools(std::uint32_t except);
+  void schedule_pump();  // any thread
+  std::optional<RunBook::Found> next_pending(Pool& pool);
+  Shape shape_of(std::uint32_t entry) const;
+  bool fits(const Shape& shape) const;
+  std::uint32_t most_at_once(const Shape& shape) const;
+  void set_blocked(const std::string& why);
+  Result<void> usable(const char* what) const;
+
+  boost::asio::io_context io_{1};
+  std::optional<boost::asio::executor_work_guard<boost::asio::io_context::executor_type>> work_;
+  std::thread thread_;
+  Life life_ = Life::created;
+  std::vector<std::unique_ptr<Pool>> pools_;
+  std::map<Shape, std::uint64_t> handed_shapes_;  // tasks handed out and not ended
+  std::uint64_t reserved_cores_ = 0;
+  std::uint64_t reserved_memory_ = 0;
+  std::uint32_t deaths_in_a_row_ = 0;  // of worker nodes, without a task ended between
+  Spawner spawner_;
+};
+
+}  // namespace allot

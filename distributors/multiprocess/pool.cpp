@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: MIT
+// Worker nodes: started, adopted, listened to, buried.
+#include "distributors/multiprocess/pool.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <cerrno>
+
+#include "distributors/multiprocess/multiprocess_distributor.h"
+#include "process/fault_point.h"
+#include "process/identity.h"
+#include "process/machine.h"
+
+namespace allot {
+
+namespace asio = boost::asio;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+constexpr std::uint32_t kMostDeathsInARow = 5;
+constexpr int kDeathPollMs = 5;
+constexpr int kLongestDeathMs = 15'000;
+}  // namespace
+
+Pool& MultiprocessDistributor::pool_of(std::uint32_t batch) {
+  for (auto& pool : pools_) {
+    if (pool->batch == batch) return *pool;
+  }
+  pools_.push_back(std::make_unique<Pool>());
+  Pool& pool = *pools_.back();
+  pool.batch = batch;
+  auto driver = book_.batch(batch).directory.current_driver();
+  pool.epoch = driver && *driver ? (*driver)->epoch : 0;
+  return pool;
+}
+
+Result<void> MultiprocessDistributor::ensure_workers(Pool& pool) {
+  std::uint32_t have = 0;
+  std::vector<bool> taken(settings_.slots, false);
+  for (const auto& worker : pool.workers) {
+    if (worker->dead) continue;
+    have += worker->slot_count;
+    for (std::uint32_t i = 0; i < worker->slot_count && worker->first_slot + i < taken.size(); ++i) {
+      taken[worker->first_slot + i] = true;
+    }
+  }
+  while (have < settings_.slots) {
+    const std::uint32_t slots = std::min(settings_.slots_per_worker, settings_.slots - have);
+    const auto gap = std::find(taken.begin(), taken.end(), false);
+    const auto first = static_cast<std::uint32_t>(gap - taken.begin());
+    for (std::uint32_t i = 0; i < slots && first + i < taken.size(); ++i) taken[first + i] = true;
+    if (auto started = start_worker(pool, slots, first); !started) return started;
+    have += slots;
+  }
+  return {};
+}
+
+Result<void> MultiprocessDistributor::start_worker(Pool& pool, std::uint32_t slots, std::uint32_t first_slot) {
+  const BatchDirectory& batch = book_.batch(pool.batch).directory;
+  auto name = new_id_base();
+  if (!name) return fail(name.error());
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    return fail(errno_error(errno, "a socket for the worker node"));
+  }
+  Fd ours(ends[0]), theirs(ends[1]);
+  Fd null_input(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  // Complaints of worker nodes outlive the driver's terminal.
+  const std::string log_path = batch.path() + "/worker.log";
+  Fd log(::open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  if (!null_input || !log) return fail(errno_error(errno, !log ? log_path : "/dev/null"));
+
+  const std::string runtime = runtime_directory();
+  std::vector<std::string> arguments = {
+      entry_point_, "--batch", batch.path(), "--slots", std::to_string(slots), "--shell", settings_.shell,
+      "--kill-grace-ms", std::to_string(settings_.kill_grace.count()),
+      "--sample-ms", std::to_string(settings_.sample_interval.count()),
+      "--commit-ms", std::to_string(settings_.commit_interval.count()),
+      "--worker-grace-ms", std::to_string(settings_.worker_grace.count()),
+      "--heartbeat-ms", std::to_string(settings_.heartbeat_interval.count()),
+      "--channel-fd", std::to_string(theirs.get())};
+  if (!runtime.empty()) {
+    arguments.insert(arguments.end(), {"--socket", runtime + "/" + batch.info().batch_id + "-" + *name + ".sock"});
+  }
+  if (settings_.pinned) {
+    std::string cores;
+    for (std::uint32_t i = 0; i < slots; ++i) {
+      if (i > 0) cores += ',';
+      cores += std::to_string(settings_.cores[(first_slot + i) % settings_.cores.size()]);
+    }
+    arguments.insert(arguments.end(), {"--cores", cores});
+  }
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  const int inherited[] = {theirs.get()};
+  SpawnRequest request;
+  request.path = entry_point_.c_str();
+  request.argv = argv.data();
+  request.envp = ::environ;
+  request.stdin_fd = null_input.get();
+  request.stdout_fd = request.stderr_fd = log.get();
+  request.new_session = true;       // the terminal's Ctrl-C is the driver's to handle
+  request.die_with_parent = false;  // it finishes what runs
+  request.inherited = inherited;
+  request.inherited_count = 1;
+  ALLOT_FAULT_POINT("driver_before_worker");
+  SpawnResult result = spawner_.spawn(request);
+  if (!result.good()) {
+    return fail(errno_error(result.error, std::string("the worker node: ") + to_string(result.failed) + " " + entry_point_));
+  }
+  ALLOT_FAULT_POINT("driver_after_worker");
+  auto worker = std::make_shared<WorkerLink>();
+  worker->batch = pool.batch;
+  worker->pid = result.pid;
+  worker->start_ticks = process_start_ticks(result.pid).value_or(0);
+  worker->child = true;
+  worker->slot_count = slots;
+  worker->first_slot = first_slot;
+  worker->limit = slots;
+  pool.workers.push_back(worker);
+  connect_channel(*worker, ours.release());
+  return {};
+}
+
+void MultiprocessDistributor::connect_channel(WorkerLink& worker, int fd) {
+  Channel::Socket socket(io_);
+  socket.assign(asio::local::stream_protocol(), fd);
+  worker.channel = std::make_shared<Channel>(std::move(socket));
+  worker.heard = Clock::now();
+  Pool& pool = pool_of(worker.batch);
+  std::shared_ptr<WorkerLink> link;
+  for (const auto& known : pool.workers) {
+    if (known.get() == &worker) link = known;
+  }
+  const BatchDirectory& batch = book_.batch(worker.batch).directory;
+  wire::Greet greet{wire::kVersion, batch.info().format, batch.info().batch_id, pool.epoch};
+  asio::post(io_, [this, link, greet = std::move(greet)] {
+    link->channel->start(
+        [this, link](wire::Message message) {
+          std::lock_guard lock(mutex_);
+          on_message(*link, std::move(message));
+          changed_.notify_all();
+        },
+        [this, link](const std::string& why) {
+          std::lock_guard lock(mutex_);
+          on_closed(*link, why);
+          changed_.notify_all();
+        });
+    link->channel->send(greet);
+  });
+}
+
+void MultiprocessDistributor::on_message(WorkerLink& worker, wire::Message message) {
+  worker.heard = Clock::now();
+  if (auto* welcome = std::get_if<wire::Welcome>(&message)) {
+    worker.welcome = true;
+    worker.pid = welcome->pid;
+    worker.start_ticks = welcome->start_ticks;
+    worker.slots = std::move(welcome->slots);
+    worker.slot_count = worker.limit = static_cast<std::uint32_t>(worker.slots.size());
+    for (const RunKey& key : welcome->running) {
+      if (auto entry = book_.find_submission(worker.batch, key.submission)) {
+        worker.handed.insert(task_key({*entry, key.step}));
+      }
+      worker.adopted.push_back(key);
+    }
+    pump();
+  } else if (auto* refused = std::get_if<wire::Refused>(&message)) {
+    worker.trouble = "a worker node refused this driver: " + refused->text;
+    worker.channel->close();
+    on_closed(worker, worker.trouble);
+  } else if (auto* records = std::get_if<wire::Records>(&message)) {
+    on_records(worker, *records);
+  } else if (auto* returned = std::get_if<wire::Returned>(&message)) {
+    on_returned(worker, *returned);
+  } else if (auto* notice = std::get_if<wire::Notice>(&message)) {
+    worker.trouble = notice->kind == wire::Notice::Kind::space_again ? "" : notice->text;
+    if (notice->kind == wire::Notice::Kind::out_of_space) {
+      book_.events().interrupt(Error{ErrorCode::retry_later, notice->text});
+    } else if (notice->kind == wire::Notice::Kind::space_again) {
+      book_.events().resume();
+    }
+  }
+}
+
+void MultiprocessDistributor::take_off(WorkerLink& worker, RunBook::Found task) {
+  if (worker.handed.erase(task_key(task)) == 0) return;
+  const Shape shape = shape_of(task.entry);
+  auto it = handed_shapes_.find(shape);
+  if (it == handed_shapes_.end()) return;
+  reserved_cores_ -= shape.cores;
+  reserved_memory_ -= shape.memory_bytes;
+  if (--it->second == 0) handed_shapes_.erase(it);
+}
+
+void MultiprocessDistributor::on_records(WorkerLink& worker, const wire::Records& records) {
+  Pool& pool = pool_of(worker.batch);
+  const auto ended = book_.take_records(worker.batch, records);
+  for (const RunBook::Found& task : ended) take_off(worker, task);
+  pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, ended.size());
+  if (!ended.empty()) {
+    deaths_in_a_row_ = 0;
+    const auto now = Clock::now();
+    const double seconds = std::max(1e-3, std::chrono::duration<double>(now - pool.last_end).count());
+    const double rate = static_cast<double>(ended.size()) / seconds;
+    // Slower counts at once: long tasks must not queue behind each other on the word of short ones before them.
+    pool.ends_per_second = std::min(0.7 * pool.ends_per_second + 0.3 * rate, 4 * rate);
+    pool.last_end = now;
+  }
+  pump();
+}
+
+void MultiprocessDistributor::on_returned(WorkerLink& worker, const wire::Returned& returned) {
+  const auto entry = book_.find_submission(worker.batch, returned.submission);
+  if (!entry) return;
+  Pool& pool = pool_of(worker.batch);
+  for (auto range = returned.steps.rbegin(); range != returned.steps.rend(); ++range) {
+    for (std::uint64_t i = range->count; i-- > 0;) {
+      const RunBook::Found task{*entry, range->first + i};
+      take_off(worker, task);
+      RunBook::Cell& cell = book_.entry(*entry).cell(task.step);
+      if ((cell.flags & RunBook::kTerminating) != 0) {
+        book_.remove(task);
+        --pool.unfinished;
+      } else if (cell.phase != TaskPhase::finished) {
+        cell.phase = TaskPhase::queued;
+        if (life_ == Life::running) pool.pending.push_front({*entry, task.step, 1});
+      }
+    }
+  }
+  schedule_pump();
+}
+
+void MultiprocessDistributor::on_closed(WorkerLink& worker, const std::string& why) {
+  if (worker.dead) return;
+  worker.dead = true;
+  if (worker.channel) worker.channel->close();
+  if (worker.trouble.empty()) worker.trouble = why;
+  Pool& pool = pool_of(worker.batch);
+  for (const auto& known : pool.workers) {
+    if (known.get() == &worker) {
+      await_death(known, 0);
+      return;
+    }
+  }
+}
+
+// A closed connection is no proof: the worker node and its guards must be gone before their files are believed complete.
+void MultiprocessDistributor::await_death(std::shared_ptr<WorkerLink> worker, int waited_ms) {
+  bool gone = true;
+  if (worker->child) {
+    int status = 0;
+    const pid_t result = ::waitpid(static_cast<pid_t>(worker->pid), &status, WNOHANG);
+    if (result == 0) gone = false;
+  } else {
+    gone = !is_alive({static_cast<pid_t>(worker->pid), worker->start_ticks});
+  }
+  if (!gone && waited_ms > 1000) ::kill(static_cast<pid_t>(worker->pid), SIGKILL);  // it closed its connection and stays
+  for (const wire::SlotState& slot : worker->slots) {
+    if (is_alive({static_cast<pid_t>(slot.guard_pid), slot.guard_start_ticks})) gone = false;
+  }
+  if (gone || waited_ms > kLongestDeathMs) {
+    bury(*worker);
+    return;
+  }
+  auto timer = std::make_shared<asio::steady_timer>(io_, std::chrono::milliseconds(kDeathPollMs));
+  timer->async_wait([this, worker, waited_ms, timer](const boost::system::error_code& error) {
+    if (error) return;
+    std::lock_guard lock(mutex_);
+    await_death(worker, waited_ms + kDeathPollMs);
+    changed_.notify_all();
+  });
+}
+
+void MultiprocessDistributor::bury(WorkerLink& worker) {
+  Pool& pool = pool_of(worker.batch);
+  std::vector<std::uint64_t> open(worker.handed.begin(), worker.handed.end());
+  std::sort(open.begin(), open.end(), std::greater<>());
+  // Guards that were killed together with it could not end their trees.
+  std::vector<std::string> ids;
+  for (std::uint64_t key : open) {
+    const auto task = task_of_key(key);
+    ids.push_back(book_.entry(task.entry).ids.id_of(task.step));
+  }
+  const bool clean = worker.leaving || ids.size() > 4096 || end_marked(ids);
+  auto taken = book_.take_ledger(worker.batch);
+  if (taken) {
+    for (const RunBook::Found& task : *taken) take_off(worker, task);
+    pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, taken->size());
+  }
+  std::map<std::string, std::vector<RunKey>> lost;
+  for (std::uint64_t key : open) {
+    const auto task = task_of_key(key);
+    take_off(worker, task);
+    RunBook::Entry& entry = book_.entry(task.entry);
+    RunBook::Cell& cell = entry.cell(task.step);
+    if (cell.phase == TaskPhase::finished) continue;
+    if (cell.phase == TaskPhase::running) {
+      lost[book_.batch(worker.batch).writers[cell.writer]].push_back(
+          {static_cast<std::uint32_t>(task.step), entry.submission.number, cell.restart});
+    } else if ((cell.flags & RunBook::kTerminating) != 0) {
+      book_.remove(task);
+      --pool.unfinished;
+    } else if (life_ == Life::running) {
+      pool.pending.push_front({task.entry, task.step, 1});
+    }
+  }
+  for (const auto& [writer, keys] : lost) {
+    auto recorded = record_lost(book_.batch(worker.batch).directory, writer, keys,
+                                "its worker node (pid " + std::to_string(worker.pid) +
+                                    ") and its guard are gone and left no record of its end" +
+                                    (clean ? "; no process of it is left" : "; a process of it cannot be ended"));
+    if (!recorded) set_blocked("the end of a lost run cannot be recorded: " + recorded.error().message);
+  }
+  if (!lost.empty()) {
+    if (auto ends = book_.take_ledger(worker.batch)) {
+      pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, ends->size());
+    }
+  }
+  const bool wanted = !worker.leaving && life_ == Life::running;
+  const std::string trouble = worker.trouble;
+  pool.workers.erase(std::find_if(pool.workers.begin(), pool.workers.end(),
+                                  [&](const auto& known) { return known.get() == &worker; }));
+  if (wanted && pool.unfinished > 0) {
+    if (++deaths_in_a_row_ >= kMostDeathsInARow) {
+      set_blocked("worker nodes cannot be kept running (" + trouble + "); see " +
+                  book_.batch(pool.batch).directory.path() + "/worker.log");
+      return;
+    }
+    if (auto started = ensure_workers(pool); !started) set_blocked(started.error().message);
+  }
+  schedule_pump();
+}
+
+void MultiprocessDistributor::set_blocked(const std::string& why) {
+  blocked_ = why;
+  book_.events().interrupt(Error{ErrorCode::gave_up, why});
+}
+
+// ---- adoption -----------------------------------------------------------------------------------------------------
+
+Submission MultiprocessDistributor::submission_of(const IntentRecord& intent, const std::string& batch_directory) {
+  Submission submission;
+  submission.token = intent.token;
+  submission.batch_directory = batch_directory;
+  submission.id_base = intent.id_base;
+  submission.number = intent.submission;
+  submission.steps = intent.steps;
+  submission.is_array = intent.is_array;
+  submission.step_origin = intent.step_origin;
+  submission.attempt = intent.attempt;
+  submission.resources = intent.resources;
+  submission.name = intent.name;
+  return submission;
+}
+
+std::vector<std::int64_t> MultiprocessDistributor::adopted_pids(const std::string& batch_directory) {
+  std::vector<std::int64_t> pids;
+  const auto batch = book_.find_batch(batch_directory);
+  if (!batch) return pids;
+  for (const auto& worker : pool_of(*batch).workers) {
+    if (!worker->dead) pids.push_back(worker->pid);
+  }
+  return pids;
+}
+
+Result<std::optional<std::uint32_t>> MultiprocessDistributor::adopt(std::unique_lock<std::mutex>& lock,
+                                                                    const BatchDirectory& batch,
+                                                                    const Submission& submission) {
+  auto number = book_.open_batch(batch.path());
+  if (!number) return fail(number.error());
+  Pool& pool = pool_of(*number);
+  const std::string runtime = runtime_directory();
+  const std::string prefix = batch.info().batch_id + "-";
+  if (DIR* directory = pool.workers.empty() ? ::opendir(runtime.c_str()) : nullptr; directory != nullptr) {
+    while (const dirent* item = ::readdir(directory)) {
+      const std::string name = item->d_name;
+      if (name.rfind(prefix, 0) != 0 || name.size() < 5 || name.substr(name.size() - 5) != ".sock") continue;
+      const asio::local::stream_protocol::endpoint endpoint(runtime + "/" + name);
+      Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      if (!socket) break;
+      if (::connect(socket.get(), endpoint.data(), static_cast<socklen_t>(endpoint.size())) != 0) {
+        if (errno == ECONNREFUSED) ::unlink((runtime + "/" + name).c_str());  // left by one that was killed
+        continue;
+      }
+      auto worker = std::make_shared<WorkerLink>();
+      worker->batch = *number;
+      pool.workers.push_back(worker);
+      connect_channel(*worker, socket.release());
+    }
+    ::closedir(directory);
+  }
+  changed_.wait_for(lock, settings_.start_timeout, [&] {
+    return std::all_of(pool.workers.begin(), pool.workers.end(),
+                       [](const auto& worker) { return worker->welcome || worker->dead; });
+  });
+  std::vector<RunKey> running;
+  for (const auto& worker : pool.workers) {
+    for (const RunKey& key : worker->adopted) {
+      if (key.submission == submission.number) running.push_back(key);
+    }
+  }
+  if (running.empty()) return std::optional<std::uint32_t>();
+  auto added = book_.add(submission);
+  if (!added) return fail(added.error());
+  RunBook::Entry& entry = book_.entry(added->first);
+  pool.unfinished += entry.unfinished;
+  auto taken = book_.take_ledger(*number);
+  if (!taken) return fail(taken.error());
+  pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, taken->size());
+  for (const auto& worker : pool.workers) {
+    for (const RunKey& key : worker->adopted) {
+      if (key.submission != submission.number) continue;
+      const RunBook::Found task{added->first, key.step};
+      if (entry.cell(key.step).phase == TaskPhase::finished || !worker->handed.insert(task_key(task)).second) continue;
+      const Shape shape = shape_of(added->first);
+      ++handed_shapes_[shape];
+      reserved_cores_ += shape.cores;
+      reserved_memory_ += shape.memory_bytes;
+    }
+  }
+  std::map<std::string, std::vector<RunKey>> lost;
+  submission.steps.for_each([&](std::uint64_t step) {
+    const RunBook::Cell& cell = entry.cell(step);
+    if (cell.phase == TaskPhase::finished) return;
+    const bool runs = std::any_of(running.begin(), running.end(), [step](const RunKey& key) { return key.step == step; });
+    if (runs) return;
+    if (cell.phase == TaskPhase::running) {
+      lost[book_.batch(*number).writers[cell.writer]].push_back(
+          {static_cast<std::uint32_t>(step), submission.number, cell.restart});
+    } else {
+      pool.pending.push_back({added->first, step, 1});
+    }
+  });
+  for (const auto& [writer, keys] : lost) {
+    auto recorded = record_lost(batch, writer, keys, "no living worker node of the batch knows of it");
+    if (!recorded) return fail(recorded.error());
+  }
+  if (auto ends = book_.take_ledger(*number); ends) {
+    pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, ends->size());
+  }
+  schedule_pump();
+  return std::optional<std::uint32_t>(added->first);
+}
+
+}  // namespace allot

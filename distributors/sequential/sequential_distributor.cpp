@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: MIT
+#include "distributors/sequential/sequential_distributor.h"
+
+#include <algorithm>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+
+#include "process/install_paths.h"
+
+namespace allot {
+
+namespace asio = boost::asio;
+using Clock = std::chrono::steady_clock;
+
+SequentialDistributor::SequentialDistributor(ClusterConfig config, LocalSettings settings)
+    : LocalDistributor(std::move(config), std::move(settings)) {}
+
+SequentialDistributor::~SequentialDistributor() { static_cast<void>(stop()); }
+
+Result<void> SequentialDistributor::usable(const char* what) const {
+  if (life_ == Life::running) return {};
+  return fail(ErrorCode::gone, std::string(what) + ": the distributor of cluster " + config_.name +
+                                   (life_ == Life::created ? " has not been started" : " has been stopped"));
+}
+
+Result<void> SequentialDistributor::start() {
+  std::lock_guard lock(mutex_);
+  if (life_ == Life::stopping) return fail(ErrorCode::retry_later, "the distributor is being stopped");
+  life_ = Life::running;
+  book_.events().resume();
+  return {};
+}
+
+Result<void> SequentialDistributor::stop() {
+  std::unique_lock lock(mutex_);
+  if (life_ != Life::running) {
+    if (life_ == Life::created) life_ = Life::stopped;
+    changed_.wait(lock, [this] { return life_ == Life::stopped; });
+    return {};
+  }
+  life_ = Life::stopping;
+  changed_.notify_all();
+  // Whoever is inside submit ends the running task as preempted, closes the worker node, and leaves.
+  if (submitting_) {
+    asio::post(io_, [this] {
+      if (node_) node_->leave(settings_.kill_grace);
+    });
+    changed_.wait(lock, [this] { return !submitting_; });
+  }
+  lock.unlock();
+  close_node(settings_.kill_grace);
+  lock.lock();
+  life_ = Life::stopped;
+  book_.events().interrupt(std::nullopt);
+  changed_.notify_all();
+  return {};
+}
+
+Result<void> SequentialDistributor::ready_node(std::uint32_t batch) {
+  if (node_ && node_batch_ == batch) return {};
+  close_node(std::chrono::milliseconds(-1));
+  WorkerNodeOptions options;
+  {
+    std::lock_guard lock(mutex_);
+    options.batch_directory = book_.batch(batch).directory.path();
+  }
+  options.shell = settings_.shell;
+  options.guard_program = guard_program();
+  options.kill_grace = settings_.kill_grace;
+  options.sample_interval = settings_.sample_interval;
+  options.commit_interval = settings_.commit_interval;
+  WorkerNodeHandler handler;
+  handler.records = [this, batch](const wire::Records& records) {
+    std::lock_guard lock(mutex_);
+    book_.take_records(batch, records);
+    changed_.notify_all();
+  };
+  handler.returned = [this, batch](const wire::Returned& returned) {
+    std::lock_guard lock(mutex_);
+    const auto entry = book_.find_submission(batch, returned.submission);
+    if (!entry || !current_ || current_->entry != *entry) return;
+    RunBook::Cell& cell = book_.entry(*entry).cell(current_->step);
+    if ((cell.flags & RunBook::kTerminating) != 0) {
+      book_.remove(*current_);
+    } else if (cell.phase != TaskPhase::finished) {
+      cell.phase = TaskPhase::queued;
+    }
+    current_.reset();
+    changed_.notify_all();
+  };
+  handler.notice = [this](const wire::Notice& notice) {
+    std::lock_guard lock(mutex_);
+    if (notice.kind == wire::Notice::Kind::space_again) {
+      node_trouble_.clear();
+      book_.events().resume();
+      return;
+    }
+    node_trouble_ = notice.text;
+    const bool broken = notice.kind == wire::Notice::Kind::slot_broken;
+    if (broken) blocked_ = notice.text;
+    book_.events().interrupt(Error{broken ? ErrorCode::gave_up : ErrorCode::retry_later, notice.text});
+    changed_.notify_all();
+  };
+  io_.restart();
+  node_ = std::make_unique<WorkerNode>(io_, std::move(options), std::move(handler));
+  node_batch_ = batch;
+  if (auto started = node_->start(); !started) {
+    node_.reset();
+    return started;
+  }
+  return {};
+}
+
+void SequentialDistributor::close_node(std::chrono::milliseconds grace) {
+  if (!node_) return;
+  if (!node_->has_left()) {
+    node_->leave(grace);
+    io_.restart();
+    const auto deadline = Clock::now() + std::max(grace, std::chrono::milliseconds(0)) + std::chrono::seconds(5);
+    while (!node_->has_left() && Clock::now() < deadline) io_.run_one_until(deadline);
+  }
+  node_.reset();
+  io_.restart();
+  io_.poll();  // handlers that still hold the node
+}
+
+void SequentialDistributor::run_step(RunBook::Found task) {
+  const auto info = [&] {
+    std::lock_guard lock(mutex_);
+    const RunBook::Entry& entry = book_.entry(task.entry);
+    const Submission& submission = entry.submission;
+    wire::SubmissionInfo told;
+    told.number = submission.number;
+    told.id_base = entry.ids.base;
+    told.is_array = submission.is_array;
+    told.step_origin = submission.step_origin;
+    told.attempt = submission.attempt;
+    told.cores = cores_of(submission.resources);
+    told.memory_limit_bytes = submission.resources.memory_bytes.value_or(0);
+    told.runtime_limit_milliseconds = submission.resources.runtime_milliseconds.value_or(0);
+    current_ = task;
+    return told;
+  }();
+  node_->add_submission(info);
+  node_->hand({info.number, {{task.step, 1}}});
+  io_.restart();
+  for (;;) {
+    {
+      std::lock_guard lock(mutex_);
+      const bool finished = book_.entry(task.entry).cell(task.step).phase == TaskPhase::finished;
+      if (finished || !current_ || node_->has_left() || !blocked_.empty()) break;
+    }
+    io_.run_one();
+  }
+  std::lock_guard lock(mutex_);
+  current_.reset();
+}
+
+std::optional<std::uint64_t> SequentialDistributor::next_step(std::uint32_t number, bool& some_held) {
+  const RunBook::Entry& entry = book_.entry(number);
+  some_held = false;
+  for (const StepRange& range : entry.submission.steps.ranges()) {
+    for (std::uint64_t step = range.first; step < range.first + range.count; ++step) {
+      const RunBook::Cell& cell = entry.cells[entry.index_of(step)];
+      if (cell.phase == TaskPhase::finished) continue;
+      if ((cell.flags & RunBook::kHeld) == 0) return step;
+      some_held = true;
+    }
+  }
+  return std::nullopt;
+}
+
+Result<SubmittedIds> SequentialDistributor::submit(const Submission& submission) {
+  std::unique_lock lock(mutex_);
+  if (auto good = usable("submit"); !good) return fail(good.error());
+  if (auto known = book_.find_token(submission.batch_directory, submission.token)) {
+    // The first call with this token may still run it.
+    changed_.wait(lock, [&] { return book_.entry(*known).unfinished == 0 || life_ != Life::running; });
+    return book_.entry(*known).ids;
+  }
+  if (auto fit = check_resources(submission); !fit) return fail(fit.error());
+  auto added = book_.add(submission);
+  if (!added) return fail(added.error());
+  const std::uint32_t number = added->first;
+  const SubmittedIds ids = book_.entry(number).ids;
+  changed_.wait(lock, [this] { return !submitting_ || life_ != Life::running; });
+  if (life_ != Life::running) return ids;  // taken, not started: it stays queued in the ledger
+  submitting_ = true;
+  auto work = asio::make_work_guard(io_);
+  while (life_ == Life::running && blocked_.empty()) {
+    bool some_held = false;
+    const auto step = next_step(number, some_held);
+    if (!step && !some_held) break;
+    if (!step) {
+      changed_.wait(lock);
+      continue;
+    }
+    const std::uint32_t batch = book_.entry(number).batch;
+    lock.unlock();
+    auto ready = ready_node(batch);
+    if (ready) run_step({number, *step});
+    lock.lock();
+    if (!ready) {
+      // Nothing of it has started (or what has started is recorded): the rest waits in the ledger.
+      blocked_ = ready.error().message;
+      book_.events().interrupt(ready.error());
+    }
+  }
+  work.reset();
+  submitting_ = false;
+  changed_.notify_all();
+  return ids;
+}
+
+Result<std::map<std::string, Termination>> SequentialDistributor::terminate_task_instances(
+    const std::vector<std::string>& ids, std::chrono::milliseconds grace) {
+  std::unique_lock lock(mutex_);
+  if (auto good = usable("terminate"); !good) return fail(good.error());
+  std::map<std::string, Termination> answer;
+  std::vector<std::pair<std::string, RunBook::Found>> running;
+  for (const std::string& id : ids) {
+    const auto found = book_.find(id);
+    if (!found) {
+      answer[id] = {TerminationOutcome::unknown_id, "not given out by this distributor"};
+      continue;
+    }
+    RunBook::Entry& entry = book_.entry(found->entry);
+    RunBook::Cell& cell = entry.cell(found->step);
+    if (cell.phase == TaskPhase::finished) {
+      answer[id] = {TerminationOutcome::already_finished, ""};
+    } else if (current_ && current_->entry == found->entry && current_->step == found->step) {
+      cell.flags |= RunBook::kTerminating;
+      running.emplace_back(id, *found);
+      asio::post(io_, [this, found = *found, number = entry.submission.number, grace] {
+        {
+          std::lock_guard inner(mutex_);
+          if (!current_ || current_->entry != found.entry || current_->step != found.step) return;
+        }
+        node_->terminate({number, {{found.step, 1}}, grace.count(), ExitClass::killed});
+      });
+    } else {
+      book_.remove(*found);
+      answer[id] = {TerminationOutcome::removed, ""};
+    }
+  }
+  changed_.notify_all();
+  const auto finished = [this](const RunBook::Found& task) {
+    return book_.entry(task.entry).cell(task.step).phase == TaskPhase::finished;
+  };
+  changed_.wait_for(lock, grace + std::chrono::seconds(10), [&] {
+    return std::all_of(running.begin(), running.end(), [&](const auto& item) { return finished(item.second); });
+  });
+  for (const auto& [id, found] : running) {
+    if (!finished(found)) {
+      answer[id] = {TerminationOutcome::unreachable, "its guard has not confirmed the end"};
+    } else {
+      const bool removed = (book_.entry(found.entry).cell(found.step).flags & RunBook::kRemoved) != 0;
+      answer[id] = {removed ? TerminationOutcome::removed : TerminationOutcome::gone, ""};
+    }
+  }
+  return answer;
+}
+
+Result<std::map<std::string, std::string>> SequentialDistributor::explain_pending(const std::vector<std::string>& ids) {
+  std::lock_guard lock(mutex_);
+  std::map<std::string, std::string> reasons;
+  for (const std::string& id : ids) {
+    const auto found = book_.find(id);
+    if (!found) continue;
+    const RunBook::Cell& cell = book_.entry(found->entry).cell(found->step);
+    if (cell.phase != TaskPhase::queued) continue;
+    std::string reason = "one task runs at a time here, in the order of submission";
+    if ((cell.flags & RunBook::kHeld) != 0) reason = "held; it waits for a release";
+    if (life_ != Life::running) reason = "the distributor is stopped";
+    if (!node_trouble_.empty()) reason = node_trouble_;
+    if (!blocked_.empty()) reason = blocked_;
+    reasons.emplace(id, std::move(reason));
+  }
+  return reasons;
+}
+
+Result<std::uint64_t> SequentialDistributor::hold(const std::vector<std::string>& ids) {
+  std::lock_guard lock(mutex_);
+  if (auto good = usable("hold"); !good) return fail(good.error());
+  std::uint64_t held = 0;
+  for (const std::string& id : ids) {
+    const auto found = book_.find(id);
+    if (!found || (current_ && current_->entry == found->entry && current_->step == found->step)) continue;
+    RunBook::Cell& cell = book_.entry(found->entry).cell(found->step);
+    if (cell.phase != TaskPhase::queued) continue;
+    cell.flags |= RunBook::kHeld;
+    ++held;
+  }
+  return held;
+}
+
+Result<std::uint64_t> SequentialDistributor::release(const std::vector<std::string>& ids) {
+  std::lock_guard lock(mutex_);
+  if (auto good = usable("release"); !good) return fail(good.error());
+  std::uint64_t free = 0;
+  for (const std::string& id : ids) {
+    const auto found = book_.find(id);
+    if (!found) continue;
+    book_.entry(found->entry).cell(found->step).flags &= static_cast<std::uint8_t>(~RunBook::kHeld);
+    ++free;
+  }
+  changed_.notify_all();
+  return free;
+}
+
+Result<Reconciliation> SequentialDistributor::reconcile(const std::string& batch_directory, const std::string& token) {
+  Reconciliation answer;
+  std::unique_lock lock(mutex_);
+  if (auto good = usable("reconcile"); !good) return fail(good.error());
+  if (auto known = book_.find_token(batch_directory, token)) {
+    answer.answer = Reconciliation::Answer::found;
+    answer.ids = book_.entry(*known).ids;
+    answer.evidence = "this distributor has it";
+    return answer;
+  }
+  lock.unlock();
+  auto batch = BatchDirectory::open(batch_directory);
+  if (!batch) return fail(batch.error());
+  // Guards end their task and leave when the process that started them is gone.
+  const auto deadline = Clock::now() + std::chrono::seconds(9);
+  for (;;) {
+    auto sessions = sessions_of(*batch);
+    if (!sessions) return fail(sessions.error());
+    if (sessions->state == Sessions::State::gone) break;
+    answer.evidence = sessions->text;
+    if (sessions->state == Sessions::State::elsewhere || Clock::now() > deadline) return answer;
+    lock.lock();
+    changed_.wait_for(lock, std::chrono::milliseconds(10));
+    lock.unlock();
+  }
+  answer.answer = Reconciliation::Answer::proven_absent;
+  answer.evidence = "no guard of this batch lives; what they recorded is in the ledger";
+  return answer;
+}
+
+}  // namespace allot

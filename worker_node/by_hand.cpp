@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+#include "worker_node/by_hand.h"
+
+#include <boost/asio/io_context.hpp>
+#include <charconv>
+#include <cstdio>
+#include <map>
+
+#include "ledger/fold.h"
+#include "ledger/record_file.h"
+#include "protocol/distributor_id.h"
+
+namespace allot {
+namespace {
+
+int complain(int status, const std::string& text) {
+  std::fprintf(stderr, "allot-worker-node: %s\n", text.c_str());
+  return status;
+}
+
+wire::SubmissionInfo info_of(const IntentRecord& intent) {
+  wire::SubmissionInfo info;
+  info.number = intent.submission;
+  info.id_base = intent.id_base;
+  info.is_array = intent.is_array;
+  info.step_origin = intent.step_origin;
+  info.attempt = intent.attempt;
+  info.cores = intent.resources.cores.value_or(1);
+  info.memory_limit_bytes = intent.resources.memory_bytes.value_or(0);
+  info.runtime_limit_milliseconds = intent.resources.runtime_milliseconds.value_or(0);
+  return info;
+}
+
+}  // namespace
+
+Result<StepRanges> parse_steps(const std::string& text) {
+  StepRanges ranges;
+  std::size_t from = 0;
+  while (from <= text.size()) {
+    const std::size_t comma = std::min(text.find(',', from), text.size());
+    const std::string part = text.substr(from, comma - from);
+    std::uint64_t first = 0, last = 0;
+    const char* begin = part.data();
+    const char* end = begin + part.size();
+    auto result = std::from_chars(begin, end, first);
+    last = first;
+    if (result.ec == std::errc() && result.ptr != end && *result.ptr == '-') {
+      result = std::from_chars(result.ptr + 1, end, last);
+    }
+    const bool good = result.ec == std::errc() && result.ptr == end && first <= last && last <= kMaxArrayStep &&
+                      (ranges.empty() || first > ranges.back());
+    if (!good) {
+      return fail(ErrorCode::fix_request, "steps \"" + text + "\": \"" + part +
+                                              "\" is not a step or a range (such as 0-9) above those before it");
+    }
+    for (std::uint64_t step = first; step <= last; ++step) ranges.append(step);
+    from = comma + 1;
+  }
+  return ranges;
+}
+
+int run_by_hand(const WorkerNodeOptions& options, const std::string& text) {
+  auto steps = parse_steps(text);
+  if (!steps) return complain(2, steps.error().message);
+  auto batch = BatchDirectory::open(options.batch_directory);
+  if (!batch) return complain(2, batch.error().message);
+  auto fold = Fold::load(*batch);
+  if (!fold) return complain(1, fold.error().message);
+  if (steps->back() >= fold->size()) {
+    return complain(2, "step " + std::to_string(steps->back()) + " is not in " + batch->path() + ", which has " +
+                           std::to_string(fold->size()) + " steps");
+  }
+  std::map<std::uint32_t, StepRanges> todo;
+  std::uint64_t unsubmitted = 0;
+  steps->for_each([&](std::uint64_t step) {
+    const FoldedTask& task = fold->task(step);
+    if (task.state == TaskState::queued) {
+      todo[task.submission].append(step);
+    } else if (task.state == TaskState::waiting) {
+      ++unsubmitted;
+    } else {
+      complain(0, "step " + std::to_string(step) + " is " + std::string(to_string(task.state)) + ": left alone");
+    }
+  });
+  if (unsubmitted > 0) return complain(2, std::to_string(unsubmitted) + " of the steps were never submitted: nothing was run");
+  if (todo.empty()) return 0;
+
+  boost::asio::io_context io(1);
+  std::uint64_t open = 0;
+  std::string trouble;
+  std::unique_ptr<WorkerNode> node;
+  WorkerNodeHandler handler;
+  handler.records = [&](const wire::Records& records) {
+    scan_frames(records.bytes, records.offset, [&](const DecodedRecord& record, std::uint64_t) {
+      if (std::holds_alternative<FinishedRecord>(record.record)) --open;
+      return true;
+    });
+    if (open == 0) node->leave(std::chrono::milliseconds(-1));
+  };
+  handler.returned = [&](const wire::Returned& returned) {
+    trouble = "some steps could not be started";
+    for (const StepRange& range : returned.steps) open -= range.count;
+    if (open == 0) node->leave(std::chrono::milliseconds(-1));
+  };
+  handler.notice = [&](const wire::Notice& notice) {
+    complain(0, notice.text);
+    if (notice.kind == wire::Notice::Kind::space_again) return;
+    trouble = notice.text;
+    node->leave(options.kill_grace);
+  };
+  handler.left = [&] { io.stop(); };
+  node = std::make_unique<WorkerNode>(io, options, std::move(handler));
+  if (auto started = node->start(); !started) return complain(1, started.error().message);
+  for (const auto& [number, ranges] : todo) {
+    open += ranges.size();
+    node->add_submission(info_of(fold->submission(number)->intent));
+  }
+  for (const auto& [number, ranges] : todo) node->hand({number, ranges.ranges()});
+  io.run();
+  return trouble.empty() ? 0 : 1;
+}
+
+}  // namespace allot

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+// Running steps of a batch without a driver: a user's own job script on a node.
+#pragma once
+
+#include <string>
+
+#include "protocol/result.h"
+#include "protocol/step_ranges.h"
+#include "worker_node/worker_node.h"
+
+namespace allot {
+
+/// "0-9,12" as ranges, ascending. Errors: fix_request, quoting the part that is wrong.
+Result<StepRanges> parse_steps(const std::string& text);
+
+/// Runs the steps under their newest submission in the ledger; a step that has been started or superseded is left alone, and
+/// said so on stderr. Exit status: 0 when everything that was to run has been run (whatever the tasks' own ends),
+/// 1 on a failure of allot's own, 2 for steps that do not exist or were never submitted.
+int run_by_hand(const WorkerNodeOptions& options, const std::string& steps);
+
+}  // namespace allot
