@@ -11,7 +11,7 @@
 #include "tests/support/temp_directory.h"
 
 using namespace allot;
-using Catch::Matchers::Contains;
+using Catch::Matchers::ContainsSubstring;
 namespace fs = std::filesystem;
 
 namespace {
@@ -113,5 +113,5 @@ TEST_CASE("one cluster by name or by path") {
 
   const auto nowhere = find_cluster_config({}, "x");
   REQUIRE_FALSE(nowhere);
-  CHECK_THAT(nowhere.error().message, Contains("no cluster \"x\"; looked for x.toml in: no directory"));
+  CHECK_THAT(nowhere.error().message, ContainsSubstring("no cluster \"x\"; looked for x.toml in: no directory"));
 }

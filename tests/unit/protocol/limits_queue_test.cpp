@@ -7,7 +7,7 @@
 #include "tests/support/catch.h"
 
 using namespace allot;
-using Catch::Matchers::Contains;
+using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
@@ -88,9 +88,9 @@ TEST_CASE("strict: every fault is named with resource, value and limit") {
   r.memory_bytes = 1536;
   const auto validation = small_queue({"runtime_milliseconds"}).validate_resources(r, true);
   CHECK_FALSE(validation.valid);
-  CHECK_THAT(validation.message, Contains("cores 9 is above the maximum 8 of queue \"small\"."));
-  CHECK_THAT(validation.message, Contains("memory 1536 is below the minimum 1G of queue \"small\"."));
-  CHECK_THAT(validation.message, Contains("runtime is not stated and queue \"small\" requires it."));
+  CHECK_THAT(validation.message, ContainsSubstring("cores 9 is above the maximum 8 of queue \"small\"."));
+  CHECK_THAT(validation.message, ContainsSubstring("memory 1536 is below the minimum 1G of queue \"small\"."));
+  CHECK_THAT(validation.message, ContainsSubstring("runtime is not stated and queue \"small\" requires it."));
 }
 
 TEST_CASE("lenient: what can be mended is valid, with a warning that says how") {
@@ -100,9 +100,9 @@ TEST_CASE("lenient: what can be mended is valid, with a warning that says how") 
   const auto validation = small_queue({"runtime_milliseconds"}).validate_resources(r, false);
   CHECK(validation.valid);
   CHECK_THAT(validation.message,
-             Contains("cores 9 is above the maximum 8 of queue \"small\"; it would be lowered to it."));
-  CHECK_THAT(validation.message, Contains("it would be raised to it."));
-  CHECK_THAT(validation.message, Contains("it would be set to the minimum, 1s."));
+             ContainsSubstring("cores 9 is above the maximum 8 of queue \"small\"; it would be lowered to it."));
+  CHECK_THAT(validation.message, ContainsSubstring("it would be raised to it."));
+  CHECK_THAT(validation.message, ContainsSubstring("it would be set to the minimum, 1s."));
 }
 
 TEST_CASE("coercion clamps, fills in what is required, and leaves the rest alone") {
@@ -130,9 +130,9 @@ TEST_CASE("a queue without limits still knows what no request can be") {
   r.gpus = 0;
   const auto validation = queue.validate_resources(r, true);
   CHECK_FALSE(validation.valid);
-  CHECK_THAT(validation.message,
-             Contains("cores 0 is below the minimum 1") && Contains("memory 0") && Contains("runtime 0s"));
-  CHECK_THAT(validation.message, !Contains("gpus"));
+  CHECK_THAT(validation.message, ContainsSubstring("cores 0 is below the minimum 1") && ContainsSubstring("memory 0") &&
+                                     ContainsSubstring("runtime 0s"));
+  CHECK_THAT(validation.message, !ContainsSubstring("gpus"));
   const auto coerced = queue.coerce_resources(r);
   CHECK(coerced.cores == 1u);
   CHECK(coerced.runtime_milliseconds == 1);

@@ -12,7 +12,7 @@
 #include "tests/support/temp_directory.h"
 
 using namespace allot;
-using Catch::Matchers::Contains;
+using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
@@ -34,23 +34,23 @@ TEST_CASE("who may own and write what is to be loaded") {
     CHECK(danger(role, 0755, kMe, kPrivate).empty());
     CHECK(danger(role, 0755, 0, kShared).empty());
     CHECK(danger(role, 0775, kMe, kPrivate).empty());
-    CHECK_THAT(danger(role, 0755, kOther, kPrivate), Contains("belongs to another user (uid 1001)"));
-    CHECK_THAT(danger(role, 0777, kMe, kPrivate), Contains("writable by everyone (mode 0777)"));
-    CHECK_THAT(danger(role, 0702, kMe, kPrivate), Contains("writable by everyone (mode 0702)"));
-    CHECK_THAT(danger(role, 0775, kMe, kShared), Contains("writable by group 2000 (mode 0775)"));
-    CHECK_THAT(danger(role, 0775, 0, kPrivate), Contains("writable by group 1000"));
+    CHECK_THAT(danger(role, 0755, kOther, kPrivate), ContainsSubstring("belongs to another user (uid 1001)"));
+    CHECK_THAT(danger(role, 0777, kMe, kPrivate), ContainsSubstring("writable by everyone (mode 0777)"));
+    CHECK_THAT(danger(role, 0702, kMe, kPrivate), ContainsSubstring("writable by everyone (mode 0702)"));
+    CHECK_THAT(danger(role, 0775, kMe, kShared), ContainsSubstring("writable by group 2000 (mode 0775)"));
+    CHECK_THAT(danger(role, 0775, 0, kPrivate), ContainsSubstring("writable by group 1000"));
   }
 }
 
 TEST_CASE("a sticky directory above is safe, and one that holds the library is not") {
   CHECK(danger(PathRole::ancestor, 01777, 0, 0).empty());
-  CHECK_THAT(danger(PathRole::directory, 01777, 0, 0), Contains("writable by everyone (mode 1777)"));
-  CHECK_THAT(danger(PathRole::ancestor, 01777, kOther, 0), Contains("belongs to another user"));
+  CHECK_THAT(danger(PathRole::directory, 01777, 0, 0), ContainsSubstring("writable by everyone (mode 1777)"));
+  CHECK_THAT(danger(PathRole::ancestor, 01777, kOther, 0), ContainsSubstring("belongs to another user"));
 }
 
 TEST_CASE("of a symbolic link only the owner counts") {
   CHECK(danger(PathRole::file, S_IFLNK | 0777, kMe, kShared).empty());
-  CHECK_THAT(danger(PathRole::file, S_IFLNK | 0777, kOther, kShared), Contains("another user"));
+  CHECK_THAT(danger(PathRole::file, S_IFLNK | 0777, kOther, kShared), ContainsSubstring("another user"));
 }
 
 TEST_CASE("a path is judged up to what it shares with the program") {
@@ -65,11 +65,11 @@ TEST_CASE("a path is judged up to what it shares with the program") {
 
   const std::string file = root + "/prefix/plugins/file";
   CHECK_THAT(find_danger_on_path(file, "").value_or(""),
-             Contains(root + "/prefix is writable by everyone (mode 0777)"));
+             ContainsSubstring(root + "/prefix is writable by everyone (mode 0777)"));
   // Who may write into the common prefix can change the program itself: nothing is lost by trusting it.
   CHECK_FALSE(find_danger_on_path(file, root + "/prefix/program").has_value());
 
   REQUIRE(::chmod((root + "/prefix").c_str(), 0755) == 0);
   CHECK_FALSE(find_danger_on_path(file, "").has_value());
-  CHECK_THAT(find_danger_on_path(root + "/prefix/nowhere", "").value_or(""), Contains("cannot be examined"));
+  CHECK_THAT(find_danger_on_path(root + "/prefix/nowhere", "").value_or(""), ContainsSubstring("cannot be examined"));
 }

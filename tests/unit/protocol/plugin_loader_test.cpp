@@ -15,7 +15,7 @@
 #include "tests/support/temp_directory.h"
 
 using namespace allot;
-using Catch::Matchers::Contains;
+using Catch::Matchers::ContainsSubstring;
 namespace fs = std::filesystem;
 
 namespace {
@@ -49,9 +49,9 @@ void check_failure(const LoadedPlugin& loaded, PluginState state, const std::str
   CHECK(to_string(loaded.state) == to_string(state));
   CHECK(loaded.path == path);
   CHECK(loaded.plugin == nullptr);
-  CHECK_THAT(loaded.message, Contains("plugin \"" + loaded.name + "\": "));
-  CHECK_THAT(loaded.message, Contains("expected") || Contains("install", Catch::CaseSensitive::No));
-  for (const std::string& part : parts) CHECK_THAT(loaded.message, Contains(part));
+  CHECK_THAT(loaded.message, ContainsSubstring("plugin \"" + loaded.name + "\": "));
+  CHECK_THAT(loaded.message, ContainsSubstring("expected") || ContainsSubstring("install", Catch::CaseSensitive::No));
+  for (const std::string& part : parts) CHECK_THAT(loaded.message, ContainsSubstring(part));
 }
 
 // Sets a variable for one test.
@@ -288,6 +288,6 @@ TEST_CASE("the search path: the variable's directories first, empty ones left ou
 }
 
 TEST_CASE("the tag of the toolchain names compiler ABI and standard library") {
-  CHECK_THAT(toolchain_tag(), Catch::Matchers::StartsWith("gnu-abi") && Contains("-lib"));
-  CHECK_THAT(toolchain_tag(), !Contains("_") && !Contains(" "));  // macros that were not expanded
+  CHECK_THAT(toolchain_tag(), Catch::Matchers::StartsWith("gnu-abi") && ContainsSubstring("-lib"));
+  CHECK_THAT(toolchain_tag(), !ContainsSubstring("_") && !ContainsSubstring(" "));  // macros that were not expanded
 }

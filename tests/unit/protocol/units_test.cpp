@@ -139,8 +139,8 @@ TEST_CASE("sizes that are refused, with the input and the reason") {
     const auto parsed = parse_size(text);
     REQUIRE_FALSE(parsed);
     CHECK(parsed.error().code == ErrorCode::fix_request);
-    CHECK_THAT(parsed.error().message, Catch::Matchers::Contains(reason));
-    CHECK_THAT(parsed.error().message, Catch::Matchers::Contains("\"" + text + "\""));
+    CHECK_THAT(parsed.error().message, Catch::Matchers::ContainsSubstring(reason));
+    CHECK_THAT(parsed.error().message, Catch::Matchers::ContainsSubstring("\"" + text + "\""));
   }
 }
 
@@ -237,8 +237,8 @@ TEST_CASE("durations that are refused, with the input and the reason") {
     const auto parsed = parse_duration(text);
     REQUIRE_FALSE(parsed);
     CHECK(parsed.error().code == ErrorCode::fix_request);
-    CHECK_THAT(parsed.error().message, Catch::Matchers::Contains(reason));
-    CHECK_THAT(parsed.error().message, Catch::Matchers::Contains("\"" + text + "\""));
+    CHECK_THAT(parsed.error().message, Catch::Matchers::ContainsSubstring(reason));
+    CHECK_THAT(parsed.error().message, Catch::Matchers::ContainsSubstring("\"" + text + "\""));
   }
 }
 
@@ -251,7 +251,7 @@ TEST_CASE("what is quoted in a message is short and printable") {
   CHECK(long_fraction.error().message.size() < 200);
   const auto binary = parse_size(std::string("1\n\xff\x00z", 5));
   REQUIRE_FALSE(binary);
-  CHECK_THAT(binary.error().message, Catch::Matchers::Contains(R"("1\x0a\xff\x00z")"));
+  CHECK_THAT(binary.error().message, Catch::Matchers::ContainsSubstring(R"("1\x0a\xff\x00z")"));
 }
 
 TEST_CASE("sizes agree with arithmetic without bounds") {
