@@ -10,6 +10,8 @@ find_package(tomlplusplus REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+# Header only (XXH_INLINE_ALL): the guard is linked statically, and there is nothing to link.
+set_target_properties(PkgConfig::XXHASH PROPERTIES INTERFACE_LINK_LIBRARIES "")
 pkg_check_modules(HWLOC REQUIRED IMPORTED_TARGET hwloc)
 
 if(ALLOT_BUILD_TESTS)

@@ -13,6 +13,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <cstdio>
 
+#include "ledger/batch_directory.h"
 #include "process/identity.h"
 #include "process/install_paths.h"
 #include "worker_node/by_hand.h"
