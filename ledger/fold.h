@@ -2,6 +2,7 @@
 // The fold: all records of a batch, merged into what is known of every task. Pure reading; any number at a time.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -24,6 +25,16 @@ enum class TaskState : std::uint8_t {
 };
 std::string_view to_string(TaskState state);
 
+/// Which record says how a task's current run ended.
+enum class EndKind : std::uint8_t {
+  none,
+  finished,       ///< the worker node's own
+  verdict,        ///< the driver's, on a run that started and left no finished record
+  never_started,  ///< the driver's verdict on a step that never started
+  withdrawn,      ///< taken out of the queue because the user asked for it
+  abandoned,      ///< another task is the cause
+};
+
 /// 40 bytes a task.
 struct FoldedTask {
   TaskState state = TaskState::waiting;
@@ -31,23 +42,27 @@ struct FoldedTask {
   std::uint8_t number = 0;                 ///< exit code or signal
   bool has_end = false;                    ///< a finished or verdict record of the current run is at end_*
   bool output_incomplete = false;
-  std::uint16_t file = 0;  ///< index into record_files(): where the current run's records are
+  EndKind end_kind = EndKind::none;
+  std::uint16_t file = 0;      ///< index into record_files(): where the current run's started record is
+  std::uint16_t end_file = 0;  ///< the same of the record at end_offset
   std::uint16_t restart = 0;
-  std::uint32_t submission = 0;      ///< current run's key
+  std::uint32_t submission = 0;      ///< current run's key; 0: never submitted
   std::uint32_t attempts = 0;        ///< runs that started, all submissions together
   std::uint64_t started_offset = 0;  ///< frame of the started record, 0: none
   std::uint64_t end_offset = 0;      ///< frame of the finished, verdict, withdrawn or abandoned record
 };
+static_assert(sizeof(FoldedTask) == 40);
 
 /// Everything known about one task, read from its records.
 struct TaskDetail {
+  std::uint64_t step = 0;
   FoldedTask folded;
   std::string distributor_id;  ///< of the latest submission; empty: never submitted
   std::string node;
   std::int64_t started_ns = 0;  ///< 0: never started
   std::int64_t ended_ns = 0;    ///< 0: has not ended
-  ExitInfo exit_info;
-  UsageStats usage;
+  ExitInfo exit_info;           ///< meaningful for done and failed; the text for abandoned, too
+  UsageStats usage;             ///< of the current run; empty without a finished record
   OutputExtent standard_output;
   OutputExtent standard_error;
   std::string output_writer;          ///< name of the writer whose output files hold the extents; empty: no output
@@ -57,7 +72,7 @@ struct TaskDetail {
 /// A submission as the ledger knows it.
 struct FoldedSubmission {
   IntentRecord intent;
-  bool accepted = false;  ///< a submitted record without error was found
+  bool accepted = false;  ///< a submitted record without error was found; with one (`error`) it never took effect
   std::string native_id;
   std::string error;
 };
@@ -72,6 +87,7 @@ class Fold {
 
   std::uint64_t size() const { return tasks_.size(); }  ///< steps in the task table
   const FoldedTask& task(std::uint64_t step) const { return tasks_[step]; }
+  /// Errors: fix_request (no such step), gave_up (the records that decide cannot be read any more).
   Result<TaskDetail> detail(std::uint64_t step) const;
 
   const std::vector<FoldedSubmission>& submissions() const { return submissions_; }  ///< by number, ascending
@@ -88,13 +104,34 @@ class Fold {
 
  private:
   friend class FoldBuilder;
+
+  // A record that is not its task's current start or end: of an earlier run, or overruled by another one.
+  enum class RefKind : std::uint8_t { started, finished, verdict, never_started, withdrawn, abandoned };
+  struct RecordRef {
+    std::uint32_t step = 0;
+    std::uint32_t submission = 0;
+    std::uint16_t restart = 0;
+    std::uint16_t file = 0;
+    RefKind kind = RefKind::started;
+    std::uint64_t offset = 0;
+    bool operator==(const RecordRef&) const = default;
+    auto operator<=>(const RecordRef&) const = default;
+  };
+  /// Of any kind but none. The two enumerations agree but for their first value.
+  static RefKind ref_kind(EndKind kind) { return static_cast<RefKind>(kind); }
+  std::vector<RecordRef> refs_of(std::uint64_t step) const;
+  bool is_decisive(const RecordRef& ref) const;
+  void take_facts(const RecordRef& ref, const Record& record, TaskDetail& detail) const;
+  std::string describe(const RecordRef& ref, const Record& record) const;
+
   BatchDirectory batch_;
   std::vector<FoldedTask> tasks_;
+  std::vector<RecordRef> other_records_;  ///< sorted
   std::vector<FoldedSubmission> submissions_;
   std::vector<std::string> record_files_;
   std::vector<std::optional<OpenedRecord>> sessions_;
   std::vector<std::string> damage_;
-  std::vector<std::pair<std::uint32_t, std::string>> late_evidence_;  ///< by step
+  std::array<std::uint64_t, 6> counts_{};  ///< by TaskState
   bool ended_ = false;
 };
 

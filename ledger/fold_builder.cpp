@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: MIT
+#include "ledger/fold_builder.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <boost/filesystem.hpp>
+#include <limits>
+#include <tuple>
+
+#include "process/fd.h"
+
+namespace allot {
+namespace {
+
+constexpr std::size_t kMaxDamageLines = 1000;
+constexpr std::string_view kDriverPrefix = "driver-";
+
+// N of "driver-N"; 0 for a worker node's file.
+std::uint64_t epoch_of(std::string_view name) {
+  if (!name.starts_with(kDriverPrefix)) return 0;
+  const std::string_view digits = name.substr(kDriverPrefix.size());
+  if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string_view::npos)
+    return 0;
+  return std::stoull(std::string(digits));
+}
+
+bool same_run(const FoldedTask& task, const RunKey& key) {
+  return task.submission == key.submission && task.restart == key.restart;
+}
+
+bool is_newer(const RunKey& key, const FoldedTask& task) {
+  return std::tie(key.submission, key.restart) > std::tie(task.submission, task.restart);
+}
+
+std::string text_of(const RunKey& key) {
+  return "the run of step " + std::to_string(key.step) + " in submission " + std::to_string(key.submission) +
+         (key.restart > 0 ? " (restart " + std::to_string(key.restart) + ")" : "");
+}
+
+}  // namespace
+
+FoldBuilder::FoldBuilder(const BatchDirectory& batch) {
+  fold_.batch_ = batch;
+}
+
+std::string FoldBuilder::name_of(Place place) const {
+  return "records/" + fold_.record_files_[place.file] + " @" + std::to_string(place.offset);
+}
+
+void FoldBuilder::damage(std::string line) {
+  if (fold_.damage_.size() < kMaxDamageLines) {
+    fold_.damage_.push_back(std::move(line));
+  } else {
+    ++unlisted_damage_;
+  }
+}
+
+Result<Fold> FoldBuilder::build() {
+  if (auto listed = list_files(); !listed) return fail(std::move(listed.error()));
+  fold_.tasks_.resize(steps_in_table());
+  for (std::size_t file = 0; file < fold_.record_files_.size(); ++file) {
+    if (auto read = read_file(static_cast<std::uint16_t>(file)); !read) return fail(std::move(read.error()));
+  }
+  // Rows are on disk before the intents that name them: read again, so that none of those lacks its row.
+  fold_.tasks_.resize(std::max<std::uint64_t>(steps_in_table(), fold_.tasks_.size()));
+  for (const DriverAct& act : acts_) apply(act);
+  for (auto& [number, submission] : submissions_) fold_.submissions_.push_back(std::move(submission.first));
+  std::sort(fold_.other_records_.begin(), fold_.other_records_.end());
+  number_attempts();
+  settle_states();
+  find_whether_ended();
+  if (unlisted_damage_ > 0) fold_.damage_.push_back("… and " + std::to_string(unlisted_damage_) + " more like these");
+  return std::move(fold_);
+}
+
+Result<void> FoldBuilder::list_files() {
+  namespace fs = boost::filesystem;
+  std::vector<std::string>& names = fold_.record_files_;
+  boost::system::error_code error;
+  for (fs::directory_iterator it(fold_.batch_.records_directory(), error), end; !error && it != end;
+       it.increment(error)) {
+    std::string name = it->path().filename().string();
+    if (name[0] != '.') names.push_back(std::move(name));
+  }
+  if (error) {
+    return fail(ErrorCode::gave_up,
+                fold_.batch_.records_directory() + ": the records cannot be listed: " + errno_text(error.value()));
+  }
+  if (names.size() > std::numeric_limits<std::uint16_t>::max()) {
+    return fail(ErrorCode::gave_up, fold_.batch_.records_directory() + ": " + std::to_string(names.size()) +
+                                        " record files are more than a batch can have (65535)");
+  }
+  std::sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) {
+    return std::make_tuple(epoch_of(a), std::string_view(a)) < std::make_tuple(epoch_of(b), std::string_view(b));
+  });
+  for (const std::string& name : names) epochs_.push_back(epoch_of(name));
+  left_in_order_.resize(names.size());
+  fold_.sessions_.resize(names.size());
+  return {};
+}
+
+Result<void> FoldBuilder::read_file(std::uint16_t file) {
+  auto report = scan_record_payloads(fold_.batch_.record_path(fold_.record_files_[file]), 0,
+                                     [&](std::string_view payload, std::uint64_t offset) {
+                                       return take(payload, {file, offset});
+                                     });
+  if (!report) return fail(std::move(report.error()));
+  report_damage("records/" + fold_.record_files_[file], *report);
+  return {};
+}
+
+void FoldBuilder::report_damage(const std::string& name, const ScanReport& report) {
+  for (const DamagedRegion& region : report.damaged) {
+    damage(name + " @" + std::to_string(region.offset) + ": " + std::to_string(region.length) +
+           " bytes are damaged; the records in them are lost, those around them are not");
+  }
+  if (report.more_damaged > 0) damage(name + ": " + std::to_string(report.more_damaged) + " more damaged regions");
+  if (report.torn_bytes > 0) {
+    damage(name + " @" + std::to_string(report.valid_end) + ": the last " + std::to_string(report.torn_bytes) +
+           " bytes are no whole record: its writer died over it, or is writing it now");
+  }
+  if (report.unknown_records > 0) {
+    damage(name + ": " + std::to_string(report.unknown_records) +
+           " records are of types that this version of allot does not know; a newer one wrote them");
+  }
+}
+
+PayloadAnswer FoldBuilder::take(std::string_view payload, Place place) {
+  using ledger::RecordType;
+  const auto type = static_cast<RecordType>(ledger::payload_type(payload));
+  if (type == RecordType::started || type == RecordType::finished) {  // nearly all records: no decoding of texts
+    const bool started = type == RecordType::started;
+    const auto glance = started ? ledger::glance_at_started(payload) : ledger::glance_at_finished(payload);
+    if (!glance) return PayloadAnswer::damaged;
+    add_run_record(*glance, started ? RefKind::started : RefKind::finished, place);
+    return PayloadAnswer::next;
+  }
+  auto decoded = decode_payload(payload);
+  if (!decoded) return PayloadAnswer::damaged;
+  if (!*decoded) return PayloadAnswer::next;
+  Record& record = (*decoded)->record;
+  DriverAct act;
+  act.place = place;
+  if (auto* opened = std::get_if<OpenedRecord>(&record)) {
+    fold_.sessions_[place.file] = std::move(*opened);
+    left_in_order_[place.file] = false;
+  } else if (std::holds_alternative<EndedRecord>(record)) {
+    left_in_order_[place.file] = true;
+  } else if (auto* intent = std::get_if<IntentRecord>(&record)) {
+    take_intent(std::move(*intent), place);
+  } else if (auto* submitted = std::get_if<SubmittedRecord>(&record)) {
+    take_submitted(std::move(*submitted), place);
+  } else if (const auto* verdict = std::get_if<VerdictRecord>(&record)) {
+    act.kind = DriverAct::Kind::verdict;
+    act.key = verdict->key;
+    act.started = verdict->started;
+    act.exit_class = verdict->exit_info.exit_class;
+    act.number = ledger::outcome_number(verdict->exit_info);
+    acts_.push_back(act);
+  } else if (auto* withdrawn = std::get_if<WithdrawnRecord>(&record)) {
+    act.kind = DriverAct::Kind::withdrawn;
+    act.key.submission = withdrawn->submission;
+    act.list = static_cast<std::uint32_t>(withdrawn_steps_.size());
+    withdrawn_steps_.push_back(std::move(withdrawn->steps));
+    acts_.push_back(act);
+  } else if (const auto* abandoned = std::get_if<AbandonedRecord>(&record)) {
+    act.kind = DriverAct::Kind::abandoned;
+    act.key.step = abandoned->step;
+    acts_.push_back(act);
+  }
+  return PayloadAnswer::next;
+}
+
+void FoldBuilder::take_intent(IntentRecord&& intent, Place place) {
+  if (intent.submission == 0) return damage(name_of(place) + ": an intent without a submission's number");
+  DriverAct act;
+  act.place = place;
+  act.key.submission = intent.submission;
+  auto [it, is_new] = submissions_.try_emplace(intent.submission);
+  auto& [known, known_place] = it->second;
+  if (is_new) {
+    known.intent = std::move(intent);
+    known_place = place;
+    acts_.push_back(act);
+    return;
+  }
+  if (known.intent.token == intent.token && known_place.file == place.file) {  // an intent too large for one frame
+    StepRanges& steps = known.intent.steps;
+    if (!steps.empty() && !intent.steps.empty() && steps.back() >= intent.steps.front()) {
+      return damage(name_of(place) + ": an intent for submission " + std::to_string(intent.submission) +
+                    " repeats steps of the one at " + name_of(known_place));
+    }
+    for (const StepRange& range : intent.steps.ranges()) steps.append_range(range.first, range.count);
+    return;
+  }
+  damage(name_of(place) + ": a second intent for submission " + std::to_string(intent.submission) +
+         " beside the one at " + name_of(known_place) + "; the later driver's counts");
+  if (epochs_[place.file] <= epochs_[known_place.file]) return;
+  known = FoldedSubmission{};
+  known.intent = std::move(intent);
+  known_place = place;
+}
+
+void FoldBuilder::take_submitted(SubmittedRecord&& submitted, Place place) {
+  auto it = submissions_.find(submitted.submission);
+  if (it == submissions_.end()) {
+    return damage(name_of(place) + ": the answer to submission " + std::to_string(submitted.submission) +
+                  ", of which no intent is known");
+  }
+  FoldedSubmission& submission = it->second.first;
+  submission.accepted = submitted.error.empty();
+  submission.native_id = std::move(submitted.native_id);
+  submission.error = std::move(submitted.error);
+}
+
+// --- run records
+
+FoldedTask* FoldBuilder::task_of(std::uint64_t step, Place place) {
+  if (step >= fold_.tasks_.size()) {
+    // The batch may have grown since its table was looked at.
+    const std::uint64_t steps = steps_in_table();
+    if (step >= steps) {
+      damage(name_of(place) + ": a record of step " + std::to_string(step) + "; the batch has " +
+             std::to_string(steps));
+      return nullptr;
+    }
+    fold_.tasks_.resize(steps);
+  }
+  return &fold_.tasks_[step];
+}
+
+void FoldBuilder::keep(RefKind kind, const RunKey& key, Place place) {
+  fold_.other_records_.push_back({key.step, key.submission, key.restart, place.file, kind, place.offset});
+}
+
+// Moves the end of the current run to the other records.
+void FoldBuilder::retire_end(FoldedTask& task, std::uint32_t step) {
+  if (task.end_kind == EndKind::none) return;
+  keep(Fold::ref_kind(task.end_kind), {step, task.submission, task.restart}, {task.end_file, task.end_offset});
+  task.end_kind = EndKind::none;
+  task.output_incomplete = false;
+}
+
+void FoldBuilder::set_end(FoldedTask& task, std::uint32_t step, EndKind kind, Place place) {
+  retire_end(task, step);
+  task.end_kind = kind;
+  task.end_file = place.file;
+  task.end_offset = place.offset;
+}
+
+// Makes `key` the task's current run; what is known of the one before becomes history.
+void FoldBuilder::set_current(FoldedTask& task, std::uint32_t step, const RunKey& key) {
+  if (task.started_offset != 0) {
+    keep(RefKind::started, {step, task.submission, task.restart}, {task.file, task.started_offset});
+  }
+  retire_end(task, step);
+  task = FoldedTask{};
+  task.submission = key.submission;
+  task.restart = key.restart;
+}
+
+void FoldBuilder::add_run_record(const ledger::RunGlance& glance, RefKind kind, Place place) {
+  const RunKey& key = glance.key;
+  FoldedTask* task = task_of(key.step, place);
+  if (task == nullptr) return;
+  if (is_newer(key, *task)) set_current(*task, key.step, key);
+  if (!same_run(*task, key)) return keep(kind, key, place);
+  if (kind == RefKind::started) {
+    if (task->started_offset != 0) return keep(kind, key, place);
+    task->file = place.file;
+    task->started_offset = place.offset;
+    return;
+  }
+  if (task->end_kind == EndKind::finished) return keep(kind, key, place);
+  set_end(*task, key.step, EndKind::finished, place);
+  task->exit_class = glance.exit_class;
+  task->number = glance.number;
+  task->output_incomplete = glance.output_incomplete;
+}
+
+// --- what drivers did, in the order in which they did it
+
+void FoldBuilder::apply(const DriverAct& act) {
+  switch (act.kind) {
+    case DriverAct::Kind::intent:
+      return apply_intent(act);
+    case DriverAct::Kind::verdict:
+      return apply_verdict(act);
+    case DriverAct::Kind::withdrawn:
+      return apply_withdrawn(act);
+    case DriverAct::Kind::abandoned:
+      return apply_abandoned(act);
+  }
+}
+
+void FoldBuilder::apply_intent(const DriverAct& act) {
+  const FoldedSubmission& submission = submissions_.at(act.key.submission).first;
+  if (!submission.error.empty()) return;  // refused: it never took effect
+  const std::uint64_t size = fold_.tasks_.size();
+  for (const StepRange& range : submission.intent.steps.ranges()) {
+    if (range.first >= size || range.count > size - range.first) {
+      damage(name_of(act.place) + ": the intent of submission " + std::to_string(act.key.submission) +
+             " names steps up to " + std::to_string(range.first + range.count - 1) + "; the batch has " +
+             std::to_string(size));
+    }
+    const std::uint64_t end = std::min(size, range.first + range.count);
+    for (std::uint64_t step = range.first; step < end; ++step) {
+      FoldedTask& task = fold_.tasks_[step];
+      if (act.key.submission <= task.submission) continue;
+      set_current(task, static_cast<std::uint32_t>(step), {0, act.key.submission, 0});
+    }
+  }
+}
+
+void FoldBuilder::apply_verdict(const DriverAct& act) {
+  const RunKey& key = act.key;
+  FoldedTask* task = task_of(key.step, act.place);
+  if (task == nullptr) return;
+  const RefKind kind = act.started ? RefKind::verdict : RefKind::never_started;
+  if (is_newer(key, *task)) set_current(*task, key.step, key);
+  if (!same_run(*task, key) || task->end_kind == EndKind::finished) return keep(kind, key, act.place);
+  if (!act.started && task->started_offset != 0) {
+    damage(name_of(act.place) + ": the verdict that " + text_of(key) +
+           " never started is contradicted by its started record at " + name_of({task->file, task->started_offset}));
+    return keep(kind, key, act.place);
+  }
+  set_end(*task, key.step, act.started ? EndKind::verdict : EndKind::never_started, act.place);
+  task->exit_class = act.exit_class;
+  task->number = act.number;
+}
+
+void FoldBuilder::apply_withdrawn(const DriverAct& act) {
+  const std::uint64_t size = fold_.tasks_.size();
+  for (const StepRange& range : withdrawn_steps_[act.list].ranges()) {
+    const std::uint64_t end = std::min(size, range.first + range.count);
+    if (end != range.first + range.count) {
+      damage(name_of(act.place) + ": steps are withdrawn up to " + std::to_string(range.first + range.count - 1) +
+             "; the batch has " + std::to_string(size));
+    }
+    for (std::uint64_t at = range.first; at < end; ++at) {
+      const auto step = static_cast<std::uint32_t>(at);
+      FoldedTask& task = fold_.tasks_[at];
+      const RunKey key{step, act.key.submission,
+                       task.submission == act.key.submission ? task.restart : std::uint16_t{0}};
+      if (is_newer(key, task)) set_current(task, step, key);
+      const bool ran =
+          task.started_offset != 0 || task.end_kind == EndKind::finished || task.end_kind == EndKind::verdict;
+      if (!same_run(task, key) || ran) {
+        keep(RefKind::withdrawn, key, act.place);
+        continue;
+      }
+      set_end(task, step, EndKind::withdrawn, act.place);
+      task.exit_class = ExitClass::killed;
+      task.number = 0;
+    }
+  }
+}
+
+void FoldBuilder::apply_abandoned(const DriverAct& act) {
+  FoldedTask* task = task_of(act.key.step, act.place);
+  if (task == nullptr) return;
+  const RunKey key{act.key.step, task->submission, task->restart};
+  if (task->started_offset != 0 || task->end_kind != EndKind::none) return keep(RefKind::abandoned, key, act.place);
+  set_end(*task, key.step, EndKind::abandoned, act.place);
+}
+
+// --- the end
+
+// One run is one attempt, however many records tell of it; contradictions among those are found on the way.
+void FoldBuilder::number_attempts() {
+  std::vector<RecordRef> finished;
+  std::vector<RecordRef> started;
+  bool verdict = false;
+  auto close_run = [&](FoldedTask& task, const RunKey& key) {
+    if (!started.empty() || !finished.empty() || verdict) ++task.attempts;
+    auto place_of = [&](const RecordRef& ref) { return name_of({ref.file, ref.offset}); };
+    for (std::size_t i = 1; i < finished.size(); ++i) {
+      damage("two finished records for " + text_of(key) + ": " + place_of(finished[0]) + " and " +
+             place_of(finished[i]));
+    }
+    for (std::size_t i = 1; i < started.size(); ++i) {
+      damage("two started records for " + text_of(key) + ": " + place_of(started[0]) + " and " + place_of(started[i]));
+    }
+    if (!finished.empty() && started.empty()) {
+      damage(place_of(finished[0]) + ": a finished record for " + text_of(key) + ", which has no started record");
+    }
+    finished.clear();
+    started.clear();
+    verdict = false;
+  };
+  auto add = [&](const RecordRef& ref) {
+    if (ref.kind == RefKind::finished) finished.push_back(ref);
+    if (ref.kind == RefKind::started) started.push_back(ref);
+    if (ref.kind == RefKind::verdict) verdict = true;
+  };
+
+  auto other = fold_.other_records_.begin();
+  const auto end = fold_.other_records_.end();
+  for (std::size_t step = 0; step < fold_.tasks_.size(); ++step) {
+    FoldedTask& task = fold_.tasks_[step];
+    const bool has_others = other != end && other->step == step;
+    if (!has_others) {  // nearly every task
+      task.attempts =
+          task.started_offset != 0 || task.end_kind == EndKind::finished || task.end_kind == EndKind::verdict;
+      if (task.end_kind != EndKind::finished || task.started_offset != 0) continue;
+    }
+    const RunKey current{static_cast<std::uint32_t>(step), task.submission, task.restart};
+    task.attempts = 0;
+    while (other != end && other->step == step) {
+      const RunKey key{other->step, other->submission, other->restart};
+      for (; other != end && RunKey{other->step, other->submission, other->restart} == key; ++other) add(*other);
+      if (key != current) close_run(task, key);
+    }
+    // The current run is the newest: its other records came last and are still held.
+    const RecordRef ref{current.step, current.submission, current.restart,
+                        task.file,    RefKind::started,   task.started_offset};
+    if (task.started_offset != 0) started.insert(started.begin(), ref);
+    if (task.end_kind == EndKind::finished) {
+      RecordRef end_ref = ref;
+      end_ref.file = task.end_file;
+      end_ref.offset = task.end_offset;
+      finished.insert(finished.begin(), end_ref);
+    }
+    verdict = verdict || task.end_kind == EndKind::verdict;
+    close_run(task, current);
+  }
+}
+
+void FoldBuilder::settle_states() {
+  for (FoldedTask& task : fold_.tasks_) {
+    task.has_end = task.end_kind == EndKind::finished || task.end_kind == EndKind::verdict ||
+                   task.end_kind == EndKind::never_started;
+    if (task.end_kind == EndKind::abandoned) {
+      task.state = TaskState::abandoned;
+    } else if (task.end_kind != EndKind::none) {
+      task.state = task.exit_class == ExitClass::done ? TaskState::done : TaskState::failed;
+    } else if (task.started_offset != 0) {
+      task.state = TaskState::running;
+    } else {
+      task.state = task.submission != 0 ? TaskState::queued : TaskState::waiting;
+    }
+    ++fold_.counts_[static_cast<std::size_t>(task.state)];
+  }
+}
+
+void FoldBuilder::find_whether_ended() {
+  if (epochs_.empty() || epochs_.back() == 0) return;
+  auto driver = fold_.batch_.current_driver();
+  if (!driver) return damage(driver.error().message);
+  // A newer driver that has not written a record yet has not left either.
+  fold_.ended_ = left_in_order_.back() && (!*driver || (*driver)->epoch <= epochs_.back());
+}
+
+std::uint64_t FoldBuilder::steps_in_table() const {
+  struct stat status {};
+  if (::stat(fold_.batch_.task_index_path().c_str(), &status) != 0) return 0;  // a batch without tasks so far
+  return std::min<std::uint64_t>(static_cast<std::uint64_t>(status.st_size) / 8, std::uint64_t{1} << 32);
+}
+
+}  // namespace allot

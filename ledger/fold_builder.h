@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+// How a Fold is made. Internal to the ledger.
+//
+// The files of worker nodes are read first: each started and finished record finds its place by its run key, whatever
+// the order. What drivers wrote (intents, verdicts, withdrawals, …) is collected meanwhile and applied afterwards in
+// the order in which it was written: drivers follow each other by epoch, and a driver's records by sequence. Neither
+// depends on a clock. A batch that is being run changes under the reading; what is newer than the reading is missing,
+// nothing is made up.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ledger/fold.h"
+#include "ledger/record_codec.h"
+
+namespace allot {
+
+class FoldBuilder {
+ public:
+  explicit FoldBuilder(const BatchDirectory& batch);
+  Result<Fold> build();
+
+ private:
+  using RefKind = Fold::RefKind;
+  using RecordRef = Fold::RecordRef;
+
+  struct Place {
+    std::uint16_t file = 0;
+    std::uint64_t offset = 0;
+  };
+  // What a driver wrote that depends on what was written before.
+  struct DriverAct {
+    enum class Kind : std::uint8_t { intent, verdict, withdrawn, abandoned };
+    Kind kind = Kind::intent;
+    ExitClass exit_class = ExitClass::lost;
+    std::uint8_t number = 0;
+    bool started = false;
+    RunKey key;              // intent and withdrawn: the submission alone
+    std::uint32_t list = 0;  // withdrawn: index into withdrawn_steps_
+    Place place;
+  };
+
+  Result<void> list_files();
+  Result<void> read_file(std::uint16_t file);
+  void report_damage(const std::string& name, const ScanReport& report);
+  PayloadAnswer take(std::string_view payload, Place place);
+  void take_intent(IntentRecord&& intent, Place place);
+  void take_submitted(SubmittedRecord&& submitted, Place place);
+
+  FoldedTask* task_of(std::uint64_t step, Place place);
+  void add_run_record(const ledger::RunGlance& glance, RefKind kind, Place place);
+  void set_current(FoldedTask& task, std::uint32_t step, const RunKey& key);
+  void retire_end(FoldedTask& task, std::uint32_t step);
+  void set_end(FoldedTask& task, std::uint32_t step, EndKind kind, Place place);
+  void keep(RefKind kind, const RunKey& key, Place place);
+
+  void apply(const DriverAct& act);
+  void apply_intent(const DriverAct& act);
+  void apply_verdict(const DriverAct& act);
+  void apply_withdrawn(const DriverAct& act);
+  void apply_abandoned(const DriverAct& act);
+
+  void number_attempts();
+  void settle_states();
+  void find_whether_ended();
+
+  std::uint64_t steps_in_table() const;
+  std::string name_of(Place place) const;
+  void damage(std::string line);
+
+  Fold fold_;
+  std::vector<std::uint64_t> epochs_;  // by file; 0: a worker node's
+  std::vector<bool> left_in_order_;    // by file
+  std::vector<DriverAct> acts_;
+  std::vector<StepRanges> withdrawn_steps_;
+  std::map<std::uint32_t, std::pair<FoldedSubmission, Place>> submissions_;
+  std::uint64_t unlisted_damage_ = 0;
+};
+
+}  // namespace allot
