@@ -2,7 +2,6 @@
 #include "protocol/plugin_loader.h"
 
 #include <dlfcn.h>
-#include <elf.h>
 #include <errno.h>
 #include <limits.h>
 #include <link.h>
