@@ -85,9 +85,8 @@ Result<void> MultiprocessDistributor::start_worker(Pool& pool, std::uint32_t slo
       "--worker-grace-ms", std::to_string(settings_.worker_grace.count()),
       "--heartbeat-ms", std::to_string(settings_.heartbeat_interval.count()),
       "--channel-fd", std::to_string(theirs.get())};
-  if (!runtime.empty()) {
-    arguments.insert(arguments.end(), {"--socket", runtime + "/" + batch.info().batch_id + "-" + *name + ".sock"});
-  }
+  const std::string socket_path = runtime.empty() ? "" : runtime + "/" + batch.info().batch_id + "-" + *name + ".sock";
+  if (!socket_path.empty()) arguments.insert(arguments.end(), {"--socket", socket_path});
   if (settings_.pinned) {
     std::string cores;
     for (std::uint32_t i = 0; i < slots; ++i) {
@@ -123,6 +122,7 @@ Result<void> MultiprocessDistributor::start_worker(Pool& pool, std::uint32_t slo
   worker->child = true;
   worker->slot_count = slots;
   worker->first_slot = first_slot;
+  worker->socket_path = socket_path;
   worker->limit = slots;
   pool.workers.push_back(worker);
   connect_channel(*worker, ours.release());
@@ -281,6 +281,7 @@ void MultiprocessDistributor::await_death(std::shared_ptr<WorkerLink> worker, in
 
 void MultiprocessDistributor::bury(WorkerLink& worker) {
   Pool& pool = pool_of(worker.batch);
+  if (!worker.socket_path.empty()) ::unlink(worker.socket_path.c_str());
   std::vector<std::uint64_t> open(worker.handed.begin(), worker.handed.end());
   std::sort(open.begin(), open.end(), std::greater<>());
   // Guards that were killed together with it could not end their trees.
@@ -392,6 +393,7 @@ Result<std::optional<std::uint32_t>> MultiprocessDistributor::adopt(std::unique_
       }
       auto worker = std::make_shared<WorkerLink>();
       worker->batch = *number;
+      worker->socket_path = runtime + "/" + name;
       pool.workers.push_back(worker);
       connect_channel(*worker, socket.release());
     }

@@ -28,6 +28,7 @@ struct WorkerLink {
   std::uint32_t first_slot = 0;  // of the cluster's slots: which cores are its
   std::uint32_t limit = 0;       // last told
   std::shared_ptr<Channel> channel;
+  std::string socket_path;  // removed with it, should it be killed
   std::vector<wire::SlotState> slots;
   std::unordered_set<std::uint32_t> told;      // entries whose submission it knows
   std::unordered_set<std::uint64_t> handed;    // entry << 32 | step
