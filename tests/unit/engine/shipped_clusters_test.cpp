@@ -176,3 +176,43 @@ TEST_CASE("with every key taken out of its comment the clusters are still read")
     CHECK(config->queues[0].required == std::vector<std::string>{"cores"});
   }
 }
+
+TEST_CASE("docs/clusters.md shows a cluster that is read, and mistakes with the messages that they give") {
+  std::istringstream lines(read_file(std::string(ALLOT_SOURCE_DIR) + "/docs/clusters.md").value());
+  std::vector<std::pair<std::string, std::string>> blocks;  // language, text
+  bool inside = false;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("```")) {
+      inside = !inside;
+      if (inside) blocks.emplace_back(line.substr(3), "");
+    } else if (inside) {
+      blocks.back().second += line + "\n";
+    }
+  }
+  const auto specs = load("multiprocess")->parameter_specs();
+  const test::TempDirectory temp;
+  int read = 0;
+  int refused = 0;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const auto& [language, text] = blocks[i];
+    if (language != "toml") continue;
+    const std::string path = temp / "mistakes.toml";
+    REQUIRE(write_file_durably(path, text));
+    const auto config = read_cluster_config(path, specs);
+    if (!text.starts_with("# mistakes.toml\n")) {
+      if (!config) FAIL(config.error().message);
+      CHECK(config->queues.size() == 2);
+      ++read;
+      continue;
+    }
+    REQUIRE_FALSE(config);
+    std::string message = config.error().message + "\n";
+    for (std::size_t at = 0; (at = message.find(temp.path() + "/")) != std::string::npos;)
+      message.erase(at, temp.path().size() + 1);
+    REQUIRE(i + 1 < blocks.size());
+    CHECK(message == blocks[i + 1].second);
+    ++refused;
+  }
+  CHECK(read == 1);
+  CHECK(refused == 1);
+}
