@@ -76,13 +76,9 @@ Result<void> make_batch_root(const std::string& path, Undo& undo) {
   return {};
 }
 
-struct EpochList {
-  std::uint64_t highest = 0;  // 0: none
-};
-
 // Names that begin with a dot are claims in the making (or left by a killed one) and the file system's own.
-Result<EpochList> list_epochs(const std::string& directory) {
-  EpochList list;
+Result<std::uint64_t> highest_epoch(const std::string& directory) {
+  std::uint64_t highest = 0;  // none
   boost::system::error_code error;
   for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
@@ -94,12 +90,12 @@ Result<EpochList> list_epochs(const std::string& directory) {
                                           ": no driver of this batch made this file, so it cannot be said who drives "
                                           "it; move the file away");
     }
-    list.highest = std::max<std::uint64_t>(list.highest, std::stoull(name));
+    highest = std::max<std::uint64_t>(highest, std::stoull(name));
   }
   if (error) {
     return fail(ErrorCode::gave_up, directory + ": the batch's drivers cannot be listed: " + errno_text(error.value()));
   }
-  return list;
+  return highest;
 }
 
 Result<DriverIdentity> read_epoch(const std::string& directory, std::uint64_t epoch) {
@@ -239,10 +235,10 @@ Result<BatchDirectory> BatchDirectory::open(const std::string& path) {
 
 Result<std::optional<DriverIdentity>> BatchDirectory::current_driver() const {
   const std::string directory = path_ + "/epochs";
-  auto epochs = list_epochs(directory);
-  if (!epochs) return fail(std::move(epochs.error()));
-  if (epochs->highest == 0) return std::optional<DriverIdentity>();
-  auto driver = read_epoch(directory, epochs->highest);
+  auto highest = highest_epoch(directory);
+  if (!highest) return fail(std::move(highest.error()));
+  if (*highest == 0) return std::optional<DriverIdentity>();
+  auto driver = read_epoch(directory, *highest);
   if (!driver) return fail(std::move(driver.error()));
   return std::optional(std::move(*driver));
 }

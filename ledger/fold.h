@@ -87,7 +87,8 @@ class Fold {
 
   std::uint64_t size() const { return tasks_.size(); }  ///< steps in the task table
   const FoldedTask& task(std::uint64_t step) const { return tasks_[step]; }
-  /// Errors: fix_request (no such step), gave_up (the records that decide cannot be read any more).
+  /// One step's; for many use a DetailReader (detail_reader.h). Errors: fix_request (no such step), gave_up (the
+  /// records that decide cannot be read any more).
   Result<TaskDetail> detail(std::uint64_t step) const;
 
   const std::vector<FoldedSubmission>& submissions() const { return submissions_; }  ///< by number, ascending
@@ -104,6 +105,7 @@ class Fold {
 
  private:
   friend class FoldBuilder;
+  friend class DetailReader;
 
   // A record that is not its task's current start or end: of an earlier run, or overruled by another one.
   enum class RefKind : std::uint8_t { started, finished, verdict, never_started, withdrawn, abandoned };
@@ -120,9 +122,6 @@ class Fold {
   /// Of any kind but none. The two enumerations agree but for their first value.
   static RefKind ref_kind(EndKind kind) { return static_cast<RefKind>(kind); }
   std::vector<RecordRef> refs_of(std::uint64_t step) const;
-  bool is_decisive(const RecordRef& ref) const;
-  void take_facts(const RecordRef& ref, const Record& record, TaskDetail& detail) const;
-  std::string describe(const RecordRef& ref, const Record& record) const;
 
   BatchDirectory batch_;
   std::vector<FoldedTask> tasks_;

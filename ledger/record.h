@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The facts about attempts, as values and as bytes.
 //
-// A record file is "ALLOTRC1" followed by frames: u32 magic kFrameMagic, u32 payload length, u32 payload checksum, u32
-// header checksum, payload. The header checksum is seeded with the frame's offset in its file: bytes that look like a
-// frame somewhere else (a task's error text that quotes a record file) are never taken for one, and a damaged payload
-// is stepped over by its length. The payload begins with u8 type and u64 sequence (1, 2, … per file). Integers are
-// little-endian. Unknown types are skipped and counted, so that old readers can read new records. docs/ledger.md has
-// every field.
+// A record file is "ALLOTRC1" and frames: u32 magic kFrameMagic, u32 payload length, u32 payload checksum, u32 header
+// checksum, payload (u8 type, u64 sequence (1, 2, … per file), fields). The header checksum is seeded with the frame's
+// offset: a frame quoted somewhere else is never taken for one, and a damaged payload is stepped over by its length.
+// Integers are little-endian. Unknown types are skipped and counted. docs/ledger.md has every field.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +12,6 @@
 #include <string>
 #include <string_view>
 #include <variant>
-#include <vector>
 
 #include "protocol/exit_info.h"
 #include "protocol/resources.h"
@@ -28,7 +25,7 @@ inline constexpr char kRecordFileHeader[] = "ALLOTRC1";  // 8 bytes on disk
 inline constexpr std::uint32_t kFrameMagic = 0xA1107EC5;
 inline constexpr std::size_t kFrameHeaderBytes = 16;
 inline constexpr std::size_t kMaxPayloadBytes = 1u << 20;
-/// Room that one finished record may need at most: 10 000 characters of 4 bytes of error text and the rest.
+/// Room for one finished record at most: 10 000 characters of 4 bytes of error text and the rest.
 inline constexpr std::size_t kMaxFinishedBytes = 48 * 1024;
 
 /// One run of one task: (step, submission, native restart count).
@@ -40,7 +37,7 @@ struct RunKey {
   friend auto operator<=>(const RunKey&, const RunKey&) = default;
 };
 
-/// First record of a writer's session in its file; a slot's file has one per guard that used it.
+/// First of a writer's session in its file; a slot's file has one per guard that used it.
 struct OpenedRecord {
   std::string host;
   std::string boot_id;
@@ -101,8 +98,7 @@ struct SubmittedRecord {
   std::int64_t at_ns = 0;
 };
 
-/// The driver's verdict on a run whose worker node left no finished record, or on queued steps that never started.
-/// For steps that never started `started` is false and the key names the submission they were queued under.
+/// The driver's verdict on a run without a finished record, or on a queued step that never started (`started` false).
 struct VerdictRecord {
   RunKey key;
   bool started = true;
@@ -150,8 +146,7 @@ struct DecodedRecord {
 /// add up).
 Result<std::optional<DecodedRecord>> decode_payload(std::string_view payload);
 
-/// Last `max_characters` characters of UTF-8 text that may hold anything: never starts inside a sequence, bytes that
-/// are no UTF-8 count as a character each and are kept.
+/// Last `max_characters` characters of text: never starts inside a UTF-8 sequence; other bytes count as one each.
 std::string_view utf8_tail(std::string_view text, std::size_t max_characters);
 
 }  // namespace allot

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ledger/record.h"
+#include "process/fd.h"
 #include "protocol/result.h"
 
 namespace allot {
@@ -44,6 +45,24 @@ enum class PayloadAnswer : std::uint8_t { next, stop, damaged };
 /// For readers that decode only what they need. Called with type and sequence still in the payload, unknown types too.
 using PayloadVisitor = std::function<PayloadAnswer(std::string_view payload, std::uint64_t offset)>;
 Result<ScanReport> scan_record_payloads(const std::string& path, std::uint64_t from, const PayloadVisitor& visit);
+
+/// Reads single records of one file by the offsets of their frames. Keeps the file open and the block read last, so
+/// that records that lie close to each other cost one pread. Not thread-safe.
+class RecordReader {
+ public:
+  static Result<RecordReader> open(const std::string& path);
+  /// Errors as read_record_at.
+  Result<DecodedRecord> read(std::uint64_t offset);
+
+ private:
+  Result<std::string_view> frame_at(std::uint64_t offset);
+  bool fill(std::uint64_t offset, std::size_t bytes);
+
+  std::string path_;
+  Fd fd_;
+  std::string block_;
+  std::uint64_t block_begin_ = 0;
+};
 
 /// Reads the one record whose frame is at `offset`. Errors: gave_up (no file, no frame there, damaged, an unknown
 /// type).

@@ -16,6 +16,7 @@ constexpr std::size_t kFileHeaderBytes = sizeof kRecordFileHeader - 1;
 constexpr std::size_t kMaxListedDamage = 1024;
 // Small, because the guard scans, too, and its peak of memory is where its tasks' figures begin.
 constexpr std::size_t kBlockBytes = 64 * 1024;
+constexpr std::size_t kReadBlockBytes = 4096;
 
 // Takes the bytes of a record file in pieces and passes on what is whole and good.
 class FrameScanner {
@@ -159,34 +160,67 @@ Result<ScanReport> scan_record_file(const std::string& path, std::uint64_t from,
   return scan_record_payloads(path, from, decoding_visitor(visit));
 }
 
-Result<DecodedRecord> read_record_at(const std::string& path, std::uint64_t offset) {
-  auto damaged = [&](const std::string& why) {
-    return fail(ErrorCode::gave_up, path + ": no record can be read at offset " + std::to_string(offset) + ": " + why);
+Result<RecordReader> RecordReader::open(const std::string& path) {
+  RecordReader reader;
+  reader.path_ = path;
+  reader.fd_.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!reader.fd_) return fail(read_error(path));
+  return reader;
+}
+
+// Reads `bytes` at `offset` into the block, fewer at the end of the file.
+bool RecordReader::fill(std::uint64_t offset, std::size_t bytes) {
+  block_.resize(bytes);
+  const ssize_t n = pread_all(fd_.get(), block_.data(), bytes, static_cast<off_t>(offset));
+  block_.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+  block_begin_ = offset;
+  return n >= 0;
+}
+
+// The payload of the frame, checked. An error's text is only the reason.
+Result<std::string_view> RecordReader::frame_at(std::uint64_t offset) {
+  auto damaged = [](const char* why) { return fail(ErrorCode::gave_up, why); };
+  auto held = [&]() -> std::uint64_t {  // bytes of the block from `offset` on
+    const std::uint64_t end = block_begin_ + block_.size();
+    return offset < block_begin_ || offset > end ? 0 : end - offset;
   };
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return fail(read_error(path));
-  std::string bytes(4096, '\0');
-  ssize_t n = pread_all(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-  if (n < 0) return fail(read_error(path));
-  if (n < static_cast<ssize_t>(kFrameHeaderBytes)) return damaged("the file ends there");
-  const auto header = ledger::parse_frame_header(bytes, offset);
+  if (held() < kFrameHeaderBytes && !fill(offset, kReadBlockBytes)) return fail(read_error(path_));
+  if (held() < kFrameHeaderBytes) return damaged("the file ends there");
+  const auto header = ledger::parse_frame_header(std::string_view(block_).substr(offset - block_begin_), offset);
   if (!header) return damaged("there is no frame");
   const std::size_t frame_bytes = kFrameHeaderBytes + header->length;
-  if (frame_bytes > bytes.size()) {
-    bytes.resize(frame_bytes);
-    n = pread_all(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0) return fail(read_error(path));
-  }
-  if (static_cast<std::size_t>(n) < frame_bytes) return damaged("the frame is cut short");
-  const std::string_view payload(bytes.data() + kFrameHeaderBytes, header->length);
+  if (held() < frame_bytes && !fill(offset, std::max(frame_bytes, kReadBlockBytes))) return fail(read_error(path_));
+  if (held() < frame_bytes) return damaged("the frame is cut short");
+  const std::string_view payload =
+      std::string_view(block_).substr(offset - block_begin_ + kFrameHeaderBytes, header->length);
   if (ledger::checksum(payload) != header->payload_sum) return damaged("its checksum does not match");
-  auto decoded = decode_payload(payload);
+  return payload;
+}
+
+Result<DecodedRecord> RecordReader::read(std::uint64_t offset) {
+  auto damaged = [&](const std::string& why) {
+    return fail(ErrorCode::gave_up, path_ + ": no record can be read at offset " + std::to_string(offset) + ": " + why);
+  };
+  auto payload = frame_at(offset);
+  if (!payload) {
+    // The block may hold a torn tail that has been cut and written over since.
+    block_.clear();
+    payload = frame_at(offset);
+  }
+  if (!payload) return damaged(payload.error().message);
+  auto decoded = decode_payload(*payload);
   if (!decoded) return damaged(decoded.error().message);
   if (!*decoded) {
-    return damaged("its type (" + std::to_string(ledger::payload_type(payload)) +
+    return damaged("its type (" + std::to_string(ledger::payload_type(*payload)) +
                    ") is not known to this version of allot");
   }
   return std::move(**decoded);
+}
+
+Result<DecodedRecord> read_record_at(const std::string& path, std::uint64_t offset) {
+  auto reader = RecordReader::open(path);
+  if (!reader) return fail(std::move(reader.error()));
+  return reader->read(offset);
 }
 
 }  // namespace allot

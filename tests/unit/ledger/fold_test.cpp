@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <random>
 
+#include "ledger/detail_reader.h"
 #include "process/fd.h"
 #include "tests/support/catch.h"
 #include "tests/unit/ledger/mentions.h"
@@ -433,6 +434,32 @@ TEST_CASE("an intent of many ranges is put together from its frames") {
   CHECK(fold.count(TaskState::queued) == 100'000);
   REQUIRE(fold.submission(1) != nullptr);
   CHECK(fold.submission(1)->intent.steps == steps);
+}
+
+TEST_CASE("a detail reader gives what single questions give, over more files than it keeps open") {
+  SampleBatch batch(300);
+  batch.intent(1, StepRanges(0, 300));
+  for (std::uint32_t step = 0; step < 300; ++step) {
+    const std::string file = "host-" + std::to_string(step * 7 % 100);
+    batch.opened(file, "node" + std::to_string(step * 7 % 100));
+    batch.started({step, 1, 0}, file);
+    if (step % 3 == 0) batch.verdict({step, 1, 0});
+    batch.finished({step, 1, 0}, step % 2 == 0 ? ExitClass::done : ExitClass::error, file);
+  }
+  const Fold fold = batch.fold();
+  DetailReader reader(fold);
+  for (int round = 0; round < 2; ++round) {
+    for (std::uint64_t step = 0; step < 300; ++step) {
+      auto detail = reader.detail(step);
+      REQUIRE(detail);
+      const TaskDetail single = detail_of(fold, step);
+      REQUIRE(detail->evidence == single.evidence);
+      REQUIRE(detail->node == "node" + std::to_string(step * 7 % 100));
+      REQUIRE(detail->usage == single.usage);
+      REQUIRE(detail->exit_info.exit_class == single.exit_info.exit_class);
+    }
+  }
+  CHECK_FALSE(reader.detail(300));
 }
 
 TEST_CASE("lost bytes of output are known without reading the details") {

@@ -251,6 +251,19 @@ TEST_CASE("files are scanned as memory is, whatever the frames' sizes and the bl
     REQUIRE(read);
     REQUIRE(bytes_of(read->record) == frame.record);
   }
+  auto reader = RecordReader::open(path);
+  REQUIRE(reader);
+  for (int i = 0; i < 2000; ++i) {
+    // Mostly ascending, sometimes back.
+    const std::size_t at =
+        random.coin() ? static_cast<std::size_t>(i) % sample.frames.size() : random.below(sample.frames.size());
+    auto read = reader->read(sample.frames[at].offset);
+    REQUIRE(read);
+    REQUIRE(bytes_of(read->record) == sample.frames[at].record);
+  }
+  CHECK_FALSE(reader->read(sample.frames[5].offset + 1));
+  CHECK_FALSE(reader->read(sample.bytes.size()));
+  CHECK(reader->read(sample.frames[5].offset));
   found.records.clear();
   report = scan_record_file(path, sample.frames[300].offset, collector(found));
   REQUIRE(report);
@@ -293,6 +306,25 @@ TEST_CASE("reading at a wrong place, or from no file, is an error that says wher
   auto directory_read = scan_record_file(directory.path(), 0, [](const DecodedRecord&, std::uint64_t) { return true; });
   REQUIRE_FALSE(directory_read);
   CHECK(directory_read.error().code == ErrorCode::gave_up);
+}
+
+TEST_CASE("a reader that has seen a torn tail sees what was written over it") {
+  test::TempDirectory directory;
+  const std::string path = directory / "records";
+  Sample sample;
+  for (int i = 0; i < 3; ++i) sample.add(StartedRecord{{1, 2, 3}, 4, 5});
+  put_file(path, sample.bytes.substr(0, sample.bytes.size() - 1) + "?????");
+  auto reader = RecordReader::open(path);
+  REQUIRE(reader);
+  REQUIRE(reader->read(sample.frames[0].offset));
+  CHECK_FALSE(reader->read(sample.frames[2].offset));
+  REQUIRE(reader->read(sample.frames[0].offset));
+  auto writer = RecordWriter::open(path);
+  REQUIRE(writer);
+  REQUIRE(writer->append(StartedRecord{{7, 8, 9}, 1, 1}));
+  auto read = reader->read(sample.frames[2].offset);
+  REQUIRE(read);
+  CHECK(std::get<StartedRecord>(read->record).key == RunKey{7, 8, 9});
 }
 
 TEST_CASE("hostile bytes are scanned in linear time") {
