@@ -83,7 +83,8 @@ Result<std::string> read_file(const std::string& path, std::size_t max_bytes) {
     if (n == 0) return bytes;
     bytes.append(block, static_cast<std::size_t>(n));
     if (bytes.size() > max_bytes) {
-      return fail(ErrorCode::gave_up, path + ": larger than the " + std::to_string(max_bytes) + " bytes expected at most");
+      return fail(ErrorCode::gave_up,
+                  path + ": larger than the " + std::to_string(max_bytes) + " bytes expected at most");
     }
   }
 }

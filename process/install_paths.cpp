@@ -29,9 +29,17 @@ std::string below_library(const char* relative) {
 
 }  // namespace
 
-std::string worker_node_program() { return below_library(ALLOT_LIB_TO_BIN "/allot-worker-node"); }
-std::string guard_program() { return below_library(ALLOT_LIB_TO_LIBEXEC "/allot-guard"); }
-std::string plugin_directory() { return below_library("allot/plugins"); }
-std::string cluster_config_directory() { return below_library(ALLOT_LIB_TO_DATA "/allot/cluster_configs"); }
+std::string worker_node_program() {
+  return below_library(ALLOT_LIB_TO_BIN "/allot-worker-node");
+}
+std::string guard_program() {
+  return below_library(ALLOT_LIB_TO_LIBEXEC "/allot-guard");
+}
+std::string plugin_directory() {
+  return below_library("allot/plugins");
+}
+std::string cluster_config_directory() {
+  return below_library(ALLOT_LIB_TO_DATA "/allot/cluster_configs");
+}
 
 }  // namespace allot

@@ -116,8 +116,8 @@ std::vector<int> usable_cores() {
 }
 
 std::uint64_t usable_memory_bytes() {
-  std::uint64_t bytes = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
-                        static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  std::uint64_t bytes =
+      static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   for (const auto& group : own_cgroups()) {
     const bool unified = group.controller.empty();
     if (!unified && group.controller != "memory") continue;

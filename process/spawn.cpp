@@ -90,14 +90,22 @@ struct SpawnChild {
 
 const char* to_string(SpawnStage stage) {
   switch (stage) {
-    case SpawnStage::none: return "started";
-    case SpawnStage::clone: return "cannot create a process";
-    case SpawnStage::parent_gone: return "the guard is gone";
-    case SpawnStage::session: return "cannot make a process group";
-    case SpawnStage::descriptors: return "cannot connect its standard streams";
-    case SpawnStage::affinity: return "cannot bind it to its cores";
-    case SpawnStage::chdir: return "cannot enter the working directory";
-    case SpawnStage::exec: return "cannot execute";
+    case SpawnStage::none:
+      return "started";
+    case SpawnStage::clone:
+      return "cannot create a process";
+    case SpawnStage::parent_gone:
+      return "the guard is gone";
+    case SpawnStage::session:
+      return "cannot make a process group";
+    case SpawnStage::descriptors:
+      return "cannot connect its standard streams";
+    case SpawnStage::affinity:
+      return "cannot bind it to its cores";
+    case SpawnStage::chdir:
+      return "cannot enter the working directory";
+    case SpawnStage::exec:
+      return "cannot execute";
   }
   return "unknown stage";
 }
@@ -136,8 +144,8 @@ SpawnResult Spawner::spawn(const SpawnRequest& request) {
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   int pidfd = -1;
-  const pid_t pid = ::clone(&SpawnChild::run<Shared>, stack_ + kStackBytes, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
-                            shared_, &pidfd);
+  const pid_t pid = ::clone(&SpawnChild::run<Shared>, stack_ + kStackBytes,
+                            CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, shared_, &pidfd);
   const int clone_error = errno;
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0) {

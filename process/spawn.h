@@ -14,10 +14,10 @@ namespace allot {
 
 /// What the child is to be. Pointers are the caller's and need to live until spawn() returns.
 struct SpawnRequest {
-  const char* path = nullptr;     ///< program, absolute or relative to `cwd`; no search in PATH
-  char* const* argv = nullptr;    ///< ends with a null pointer
-  char* const* envp = nullptr;    ///< ends with a null pointer
-  const char* cwd = nullptr;      ///< null: inherited
+  const char* path = nullptr;   ///< program, absolute or relative to `cwd`; no search in PATH
+  char* const* argv = nullptr;  ///< ends with a null pointer
+  char* const* envp = nullptr;  ///< ends with a null pointer
+  const char* cwd = nullptr;    ///< null: inherited
   int stdin_fd = 0;
   int stdout_fd = 1;
   int stderr_fd = 2;

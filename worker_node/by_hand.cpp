@@ -82,7 +82,8 @@ int run_by_hand(const WorkerNodeOptions& options, const std::string& text) {
       complain(0, "step " + std::to_string(step) + " is " + std::string(to_string(task.state)) + ": left alone");
     }
   });
-  if (unsubmitted > 0) return complain(2, std::to_string(unsubmitted) + " of the steps were never submitted: nothing was run");
+  if (unsubmitted > 0)
+    return complain(2, std::to_string(unsubmitted) + " of the steps were never submitted: nothing was run");
   if (todo.empty()) return 0;
 
   boost::asio::io_context io(1);

@@ -13,9 +13,9 @@ namespace allot {
 /// "0-9,12" as ranges, ascending. Errors: fix_request, quoting the part that is wrong.
 Result<StepRanges> parse_steps(const std::string& text);
 
-/// Runs the steps under their newest submission in the ledger; a step that has been started or superseded is left alone, and
-/// said so on stderr. Exit status: 0 when everything that was to run has been run (whatever the tasks' own ends),
-/// 1 on a failure of allot's own, 2 for steps that do not exist or were never submitted.
+/// Runs the steps under their newest submission in the ledger; a step that has been started or superseded is left
+/// alone, and said so on stderr. Exit status: 0 when everything that was to run has been run (whatever the tasks' own
+/// ends), 1 on a failure of allot's own, 2 for steps that do not exist or were never submitted.
 int run_by_hand(const WorkerNodeOptions& options, const std::string& steps);
 
 }  // namespace allot

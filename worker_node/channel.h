@@ -21,8 +21,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
   explicit Channel(Socket socket) : socket_(std::move(socket)) {}
 
-  /// Starts reading. `on_closed` comes once: end of file, a fault of the connection, or bytes that are not the protocol;
-  /// not after close().
+  /// Starts reading. `on_closed` comes once: end of file, a fault of the connection, or bytes that are not the
+  /// protocol; not after close().
   void start(OnMessage on_message, OnClosed on_closed);
   void send(const wire::Message& message);
   void close();

@@ -56,8 +56,7 @@ Result<std::string> EnvironmentNode::initialize_logfile(LogType log_type, const 
   if (log_dir.empty()) return std::string("/dev/null");
   const auto id = distributor_id();
   if (!id) return fail(ErrorCode::fix_request, "no log file outside a task: ALLOT_DISTRIBUTOR_ID is not set");
-  const std::string path =
-      log_dir + "/" + name + (log_type == LogType::standard_output ? ".o" : ".e") + *id;
+  const std::string path = log_dir + "/" + name + (log_type == LogType::standard_output ? ".o" : ".e") + *id;
   Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (!fd) return fail(errno_error(errno, path));
   return path;

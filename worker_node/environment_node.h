@@ -12,7 +12,8 @@ class EnvironmentNode final : public ClusterWorkerNode {
   std::optional<std::uint64_t> array_step_id() const override;
   Result<UsageStats> get_usage_stats() const override;
   ExitInfo get_exit_info(int wait_status, const std::string& error_text) const override;
-  Result<std::string> initialize_logfile(LogType log_type, const std::string& log_dir, const std::string& name) override;
+  Result<std::string> initialize_logfile(LogType log_type, const std::string& log_dir,
+                                         const std::string& name) override;
 };
 
 }  // namespace allot

@@ -44,8 +44,8 @@ Result<EventLog::Batch> EventLog::wait(std::uint64_t cursor, std::chrono::millis
   std::unique_lock lock(mutex_);
   const std::uint64_t last = first_ + items_.size() - 1;
   if (cursor > last) {
-    return fail(ErrorCode::fix_request, "cursor " + std::to_string(cursor) + " is beyond the last event (" +
-                                            std::to_string(last) + ")");
+    return fail(ErrorCode::fix_request,
+                "cursor " + std::to_string(cursor) + " is beyond the last event (" + std::to_string(last) + ")");
   }
   if (cursor > cursor_) {
     cursor_ = cursor;

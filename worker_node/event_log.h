@@ -52,8 +52,8 @@ class EventLog {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<EventItem> items_;
-  std::uint64_t first_ = 1;      // sequence of items_.front()
-  std::uint64_t cursor_ = 0;     // highest passed
+  std::uint64_t first_ = 1;   // sequence of items_.front()
+  std::uint64_t cursor_ = 0;  // highest passed
   bool interrupted_ = false;
   bool signaled_ = false;
   std::optional<Error> why_;

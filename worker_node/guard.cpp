@@ -41,7 +41,9 @@ std::int64_t clock_ns(clockid_t clock) {
   ::clock_gettime(clock, &t);
   return static_cast<std::int64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
 }
-std::int64_t monotonic_ns() { return clock_ns(CLOCK_MONOTONIC); }
+std::int64_t monotonic_ns() {
+  return clock_ns(CLOCK_MONOTONIC);
+}
 
 void clear_event(int fd) {
   std::uint64_t count;
@@ -95,7 +97,8 @@ bool Guard::get_ready() {
 
   null_input_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!null_input_) return complain("/dev/null: " + errno_text(errno));
-  auto table = TaskTableReader::open(options_.batch_directory + "/tasks.data", options_.batch_directory + "/tasks.index");
+  auto table =
+      TaskTableReader::open(options_.batch_directory + "/tasks.data", options_.batch_directory + "/tasks.index");
   if (!table) return complain(table.error().message);
   table_.emplace(std::move(*table));
   auto captured = read_environment(options_.batch_directory + "/environment");
@@ -239,8 +242,9 @@ bool Guard::run_entry(QueueEntry& entry, std::uint32_t index) {
   running.runtime_deadline = entry.runtime_limit_milliseconds > 0
                                  ? running.started_mono + entry.runtime_limit_milliseconds * 1'000'000
                                  : kNever;
-  running.sample_interval =
-      entry.memory_limit_bytes > 0 ? kMemorySampleNs : std::max<std::int64_t>(1, options_.sample_milliseconds) * 1'000'000;
+  running.sample_interval = entry.memory_limit_bytes > 0
+                                ? kMemorySampleNs
+                                : std::max<std::int64_t>(1, options_.sample_milliseconds) * 1'000'000;
   running.next_sample = running.started_mono + running.sample_interval;
   watch(running);
 
@@ -285,11 +289,13 @@ SpawnResult Guard::spawn(const QueueEntry& entry, Launch& launch) {
   for (int attempt = 0; attempt < 8; ++attempt, pause_ms *= 2) {
     ALLOT_FAULT_POINT("guard_before_spawn");
     result = spawner_.spawn(request);
-    if (result.good() || result.failed != SpawnStage::clone || (result.error != EAGAIN && result.error != ENOMEM)) break;
+    if (result.good() || result.failed != SpawnStage::clone || (result.error != EAGAIN && result.error != ENOMEM))
+      break;
     pollfd lifeline = {options_.lifeline_fd, POLLIN, 0};
     if (::poll(&lifeline, 1, static_cast<int>(pause_ms)) > 0) break;
   }
-  const bool only_shell_knows = result.failed == SpawnStage::exec && launch.line != nullptr && launch.shell_words.empty() &&
+  const bool only_shell_knows = result.failed == SpawnStage::exec && launch.line != nullptr &&
+                                launch.shell_words.empty() &&
                                 (result.error == ENOEXEC || launch.path != launch.argv[0]);
   if (only_shell_knows) {
     // A script without "#!", which the shell itself would run; or a hit in PATH that cannot be executed, behind which
@@ -316,7 +322,8 @@ void Guard::watch(Running& running) {
     const std::int64_t deadline = std::min({running.runtime_deadline, running.kill_deadline, running.next_sample});
     now = monotonic_ns();
     // Rounded up: waking a millisecond late is right, spinning through the last one is not.
-    const std::int64_t wait_ms = deadline == kNever ? -1 : std::max<std::int64_t>(0, (deadline - now + 999'999) / 1'000'000);
+    const std::int64_t wait_ms =
+        deadline == kNever ? -1 : std::max<std::int64_t>(0, (deadline - now + 999'999) / 1'000'000);
     const int ready = ::poll(waits, 5, static_cast<int>(std::min<std::int64_t>(wait_ms, 1'000'000)));
     if (ready < 0 && errno != EINTR) return;
     if (ready <= 0) continue;
@@ -341,7 +348,8 @@ void Guard::act_on_limits(Running& running, std::int64_t now) {
   if (line_->stop_position.load() == running.index + 1ull) {
     line_->stop_position.store(0);
     const auto reason = static_cast<ExitClass>(line_->stop_reason.load());
-    begin_stop(running, reason, reason == ExitClass::killed ? "ended on request" : "ended because its distributor was stopped",
+    begin_stop(running, reason,
+               reason == ExitClass::killed ? "ended on request" : "ended because its distributor was stopped",
                line_->stop_grace_milliseconds.load(), now);
   }
   if (now >= running.runtime_deadline) {

@@ -26,15 +26,15 @@ struct GuardOptions {
   std::string batch_directory;  ///< absolute
   std::string cwd;              ///< default working directory of the tasks
   std::string shell = "/bin/sh";
-  std::string scratch;          ///< node-local path prefix for the files a task may write about itself
+  std::string scratch;  ///< node-local path prefix for the files a task may write about itself
   std::string host;
   std::string cgroup;
-  std::vector<int> cores;       ///< cores it is pinned to; empty: not pinned
-  int shared_fd = -1;           ///< SharedQueue
-  int poke_fd = -1;             ///< eventfd: something is there for this guard
-  int wake_fd = -1;             ///< eventfd of the worker node
-  int lifeline_fd = -1;         ///< end of file: the worker node is gone
-  int lock_fd = -1;             ///< held while this guard lives: who has the slot's files
+  std::vector<int> cores;  ///< cores it is pinned to; empty: not pinned
+  int shared_fd = -1;      ///< SharedQueue
+  int poke_fd = -1;        ///< eventfd: something is there for this guard
+  int wake_fd = -1;        ///< eventfd of the worker node
+  int lifeline_fd = -1;    ///< end of file: the worker node is gone
+  int lock_fd = -1;        ///< held while this guard lives: who has the slot's files
   std::int64_t kill_grace_milliseconds = 5000;
   std::int64_t leftover_grace_milliseconds = 500;
   std::int64_t sample_milliseconds = 1000;
@@ -82,15 +82,15 @@ class Guard {
   Spawner spawner_;
   Fd null_input_;
   TaskSpec task_;
-  std::vector<std::string> words_;   // of a plain shell line
+  std::vector<std::string> words_;  // of a plain shell line
   std::vector<char*> argv_;
   std::string found_name_, found_path_, found_in_;  // last PATH search
   std::string found_cwd_;
-  std::string pwd_, pwd_cwd_;        // PWD for a working directory, as last asked
+  std::string pwd_, pwd_cwd_;  // PWD for a working directory, as last asked
   cpu_set_t all_cores_;
-  std::uint64_t memory_kills_ = 0;   // of the kernel in our cgroup, as last read
+  std::uint64_t memory_kills_ = 0;  // of the kernel in our cgroup, as last read
   bool direct_lines_ = false;
-  bool orphaned_ = false;            // the worker node is gone
+  bool orphaned_ = false;  // the worker node is gone
 };
 
 }  // namespace allot

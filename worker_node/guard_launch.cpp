@@ -121,8 +121,8 @@ std::optional<std::string> Guard::make_ready(const QueueEntry& entry, const Task
     return std::nullopt;
   }
   const std::string search = path_value != nullptr ? path_value : "/usr/local/bin:/usr/bin:/bin";
-  // A hit is kept while the same name is asked for: a search costs a stat per directory. Relative elements of PATH depend on the
-  // working directory, so it is part of the key.
+  // A hit is kept while the same name is asked for: a search costs a stat per directory. Relative elements of PATH
+  // depend on the working directory, so it is part of the key.
   if (found_path_.empty() || found_name_ != program || found_in_ != search || found_cwd_ != launch.cwd) {
     found_name_ = program;
     found_in_ = search;

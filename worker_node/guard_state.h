@@ -16,7 +16,7 @@ namespace allot {
 
 /// A command made ready for execve.
 struct Guard::Launch {
-  std::string path;                   // program
+  std::string path;  // program
   char* const* argv = nullptr;
   char* const* envp = nullptr;
   std::string cwd;

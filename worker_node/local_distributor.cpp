@@ -71,13 +71,14 @@ Result<std::map<std::uint64_t, std::string>> LocalDistributor::submit_array_to_b
     const std::string& command, const std::string& name, const RequestedResources& requested_resources,
     std::uint64_t array_length) {
   if (array_length == 0 || array_length > kMaxArrayStep + 1) {
-    return fail(ErrorCode::fix_request,
-                "array_length " + std::to_string(array_length) + " is not between 1 and 10000000; nothing was submitted");
+    return fail(ErrorCode::fix_request, "array_length " + std::to_string(array_length) +
+                                            " is not between 1 and 10000000; nothing was submitted");
   }
   auto ids = submit_line(command, name, requested_resources, array_length, true);
   if (!ids) return fail(ids.error());
   std::map<std::uint64_t, std::string> map;
-  ids->steps.for_each([&](std::uint64_t step) { map.emplace_hint(map.end(), step - ids->step_origin, ids->id_of(step)); });
+  ids->steps.for_each(
+      [&](std::uint64_t step) { map.emplace_hint(map.end(), step - ids->step_origin, ids->id_of(step)); });
   return map;
 }
 
@@ -176,9 +177,9 @@ Result<void> record_lost(const BatchDirectory& batch, const std::string& writer,
   for (const RunKey& key : keys) {
     FinishedRecord record;
     record.key = key;
-    record.ended_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                          std::chrono::system_clock::now().time_since_epoch())
-                          .count();
+    record.ended_ns =
+        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+            .count();
     record.exit_info.exit_class = ExitClass::lost;
     record.exit_info.text = text;
     records->add(record);

@@ -62,7 +62,8 @@ struct Sessions {
   enum class State { gone, alive, elsewhere } state = State::gone;
   std::string text;  // which one
 };
-/// Which writers of the batch still live: guards and worker nodes, but for the worker nodes `except`; drivers are not asked.
+/// Which writers of the batch still live: guards and worker nodes, but for the worker nodes `except`; drivers are not
+/// asked.
 Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std::int64_t>& except = {});
 
 /// Appends the end of runs that no living process can end any more to the file of the slot that began them (whose lock

@@ -14,10 +14,18 @@ namespace allot {
 std::vector<ParameterSpec> local_parameter_specs() {
   return {
       {"kill_grace", ParameterType::duration, "From TERM to KILL when a task is ended. Default 5s.", 0, 3'600'000, {}},
-      {"sample_interval", ParameterType::duration,
-       "First sample of what a task's tree uses; later ones are rarer. Default 1s.", 10, 3'600'000, {}},
-      {"commit_interval", ParameterType::duration,
-       "While every slot is busy, results are gathered so long for one sync to disk. Default 20ms.", 0, 10'000, {}},
+      {"sample_interval",
+       ParameterType::duration,
+       "First sample of what a task's tree uses; later ones are rarer. Default 1s.",
+       10,
+       3'600'000,
+       {}},
+      {"commit_interval",
+       ParameterType::duration,
+       "While every slot is busy, results are gathered so long for one sync to disk. Default 20ms.",
+       0,
+       10'000,
+       {}},
       {"shell", ParameterType::text, "Absolute path of the shell for shell lines. Default /bin/sh.", {}, {}, {}},
   };
 }
@@ -26,17 +34,37 @@ std::vector<ParameterSpec> pool_parameter_specs() {
   auto specs = local_parameter_specs();
   const ParameterSpec more[] = {
       {"slots", ParameterType::integer, "Tasks at once. Default: the cores that this process may use.", 1, 4096, {}},
-      {"memory", ParameterType::size,
-       "Memory that tasks are packed against. Default: what this process may use.", 1, {}, {}},
-      {"pin", ParameterType::text,
-       "Bind each slot to a core. Default auto: when there are as many slots as usable cores.", {}, {},
+      {"memory",
+       ParameterType::size,
+       "Memory that tasks are packed against. Default: what this process may use.",
+       1,
+       {},
+       {}},
+      {"pin",
+       ParameterType::text,
+       "Bind each slot to a core. Default auto: when there are as many slots as usable cores.",
+       {},
+       {},
        {"auto", "always", "never"}},
       {"slots_per_worker", ParameterType::integer, "Slots that share one worker node. Default 8.", 1, kMaxSlots, {}},
-      {"worker_grace", ParameterType::duration,
-       "How long worker nodes wait for a new driver when theirs is gone and nothing runs. Default 10s.", 0, 86'400'000, {}},
-      {"heartbeat_interval", ParameterType::duration, "Interval of the worker nodes' heartbeats. Default 5s.", 10,
-       3'600'000, {}},
-      {"start_timeout", ParameterType::duration, "Longest wait for a worker node to be ready. Default 10s.", 10, 3'600'000, {}},
+      {"worker_grace",
+       ParameterType::duration,
+       "How long worker nodes wait for a new driver when theirs is gone and nothing runs. Default 10s.",
+       0,
+       86'400'000,
+       {}},
+      {"heartbeat_interval",
+       ParameterType::duration,
+       "Interval of the worker nodes' heartbeats. Default 5s.",
+       10,
+       3'600'000,
+       {}},
+      {"start_timeout",
+       ParameterType::duration,
+       "Longest wait for a worker node to be ready. Default 10s.",
+       10,
+       3'600'000,
+       {}},
   };
   specs.insert(specs.end(), std::begin(more), std::end(more));
   return specs;
@@ -48,10 +76,10 @@ Result<LocalSettings> local_settings(const ClusterConfig& config) {
     return std::chrono::milliseconds(config.get<std::int64_t>(key, fallback.count()));
   };
   settings.cores = usable_cores();
-  settings.slots = static_cast<std::uint32_t>(
-      config.get<std::int64_t>("slots", static_cast<std::int64_t>(settings.cores.size())));
-  settings.memory_bytes = static_cast<std::uint64_t>(
-      config.get<std::int64_t>("memory", static_cast<std::int64_t>(usable_memory_bytes())));
+  settings.slots =
+      static_cast<std::uint32_t>(config.get<std::int64_t>("slots", static_cast<std::int64_t>(settings.cores.size())));
+  settings.memory_bytes =
+      static_cast<std::uint64_t>(config.get<std::int64_t>("memory", static_cast<std::int64_t>(usable_memory_bytes())));
   settings.slots_per_worker = static_cast<std::uint32_t>(config.get<std::int64_t>("slots_per_worker", 8));
   settings.kill_grace = duration("kill_grace", settings.kill_grace);
   settings.worker_grace = duration("worker_grace", settings.worker_grace);

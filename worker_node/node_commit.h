@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Group commit: one sync for all that the slots wrote since the last one. Runs beside the event loop, because a sync on a
-// slow file system may take seconds in which tasks must still be ended and heartbeats sent.
+// Group commit: one sync for all that the slots wrote since the last one. Runs beside the event loop, because a sync on
+// a slow file system may take seconds in which tasks must still be ended and heartbeats sent.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What follows when a guard ends: its tree is ended, its record file is asked what it was doing, the run gets a verdict.
+// What follows when a guard ends: its tree is ended, its record file is asked what it was doing, the run gets a
+// verdict.
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -79,8 +80,9 @@ std::vector<std::uint64_t> WorkerNode::Impl::positions_of(const NodeSlot& slot) 
 }
 
 std::string WorkerNode::Impl::distributor_id_of(const QueueEntry& entry) const {
-  return make_distributor_id(std::string_view(entry.id_base, kIdBaseLength),
-                             entry.is_array ? std::optional<std::uint64_t>(entry.step - entry.step_origin) : std::nullopt);
+  return make_distributor_id(
+      std::string_view(entry.id_base, kIdBaseLength),
+      entry.is_array ? std::optional<std::uint64_t>(entry.step - entry.step_origin) : std::nullopt);
 }
 
 void WorkerNode::Impl::end_orphans(NodeSlot& slot) {
@@ -148,8 +150,8 @@ void WorkerNode::Impl::bury(NodeSlot& slot, int status) {
     verdict.attempt = entry.attempt;
     verdict.ended_ns = real_ns();
     verdict.exit_info.exit_class = ExitClass::lost;
-    verdict.exit_info.text = "its guard ended: " + describe(decode_wait_status(status)) +
-                             "; the worker node (pid " + std::to_string(::getpid()) +
+    verdict.exit_info.text = "its guard ended: " + describe(decode_wait_status(status)) + "; the worker node (pid " +
+                             std::to_string(::getpid()) +
                              ") ended what was left of its processes and found no end in its records";
     ALLOT_FAULT_POINT("node_before_lost");
     auto writer = RecordWriter::open(path);

@@ -17,18 +17,18 @@ namespace allot {
 
 struct NodeSlot {
   std::uint32_t index = 0;
-  std::string writer;     // "host-k"
+  std::string writer;  // "host-k"
   std::string lock_path;
   std::string scratch;
-  Fd lock;                // flock on a node-local file: who writes "host-k"; held by this process and the guard
-  Fd record_file;         // for syncing and reading what the guard wrote
-  Fd output_files[2];     // opened when the slot has output to sync
-  std::uint64_t sent = 0;            // offset up to which records were told
-  std::uint64_t session_start = 0;   // offset of the current guard's first record
+  Fd lock;                 // flock on a node-local file: who writes "host-k"; held by this process and the guard
+  Fd record_file;          // for syncing and reading what the guard wrote
+  Fd output_files[2];      // opened when the slot has output to sync
+  std::uint64_t sent = 0;  // offset up to which records were told
+  std::uint64_t session_start = 0;  // offset of the current guard's first record
   std::uint64_t output_synced = 0;
   Fd poke;
-  Fd lifeline;            // our end; closing it tells the guard that we are gone
-  pid_t guard_pid = 0;    // 0: none
+  Fd lifeline;          // our end; closing it tells the guard that we are gone
+  pid_t guard_pid = 0;  // 0: none
   std::uint64_t guard_start_ticks = 0;
   std::unique_ptr<boost::asio::posix::stream_descriptor> guard_exit;
   std::uint32_t deaths_in_a_row = 0;

@@ -10,8 +10,8 @@
 
 namespace allot {
 
-/// One stream of one slot. The pipe is reused: the guard keeps its write end, so the end of a task is not an end of file; when the
-/// task's whole tree is gone, what is readable is all there is. Not thread-safe.
+/// One stream of one slot. The pipe is reused: the guard keeps its write end, so the end of a task is not an end of
+/// file; when the task's whole tree is gone, what is readable is all there is. Not thread-safe.
 class OutputCapture {
  public:
   /// Nothing is opened before it is needed. `path`: the slot's append-only output file.

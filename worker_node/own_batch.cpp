@@ -16,7 +16,8 @@ namespace allot {
 namespace {
 
 std::int64_t real_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 }  // namespace
@@ -54,7 +55,8 @@ Result<void> OwnBatch::make() {
   info.created_ns = real_ns();
   auto batch = BatchDirectory::create(*base + "/" + *id, info);
   if (!batch) return fail(batch.error());
-  if (auto written = write_environment(batch->environment_path(), capture_environment(::environ)); !written) return written;
+  if (auto written = write_environment(batch->environment_path(), capture_environment(::environ)); !written)
+    return written;
   auto driver = batch->claim();
   if (!driver) return fail(driver.error());
   auto table = TaskTableWriter::open(batch->task_data_path(), batch->task_index_path());

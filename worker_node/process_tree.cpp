@@ -75,8 +75,8 @@ bool reap_orphans(pid_t main, rusage& usage, std::uint32_t& reaped) {
     siginfo_t info;
     info.si_pid = 0;
     if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0) return errno != ECHILD;
-    if (info.si_pid == 0) return true;      // children, none of them ended
-    if (info.si_pid == main) return true;   // its status is for someone else; orphans behind it wait their turn
+    if (info.si_pid == 0) return true;     // children, none of them ended
+    if (info.si_pid == main) return true;  // its status is for someone else; orphans behind it wait their turn
     int status = 0;
     rusage used;
     if (::wait4(info.si_pid, &status, 0, &used) == info.si_pid) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The tree of processes below a guard: seen, measured, ended. Relies on the guard being a subreaper without other children.
+// The tree of processes below a guard: seen, measured, ended. Relies on the guard being a subreaper without other
+// children.
 #pragma once
 
 #include <sys/resource.h>

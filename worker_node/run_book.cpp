@@ -11,8 +11,8 @@ namespace {
 
 bool is_good_token(const std::string& token) {
   return !token.empty() && token.size() <= 64 && std::all_of(token.begin(), token.end(), [](unsigned char c) {
-           return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
-         });
+    return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
+  });
 }
 
 }  // namespace
@@ -201,10 +201,10 @@ Result<std::vector<RunBook::Found>> RunBook::take_ledger(std::uint32_t batch_num
   if (!fold) return fail(fold.error());
   for (const std::string& name : fold->record_files()) {
     const std::uint16_t writer = writer_number(batch, name);
-    auto report = scan_record_file(batch.directory.record_path(name), 0,
-                                   [&](const DecodedRecord& record, std::uint64_t offset) {
-                                     return take_record(batch_number, writer, record, offset, ended);
-                                   });
+    auto report =
+        scan_record_file(batch.directory.record_path(name), 0, [&](const DecodedRecord& record, std::uint64_t offset) {
+          return take_record(batch_number, writer, record, offset, ended);
+        });
     if (!report) return fail(report.error());
   }
   return ended;
@@ -222,9 +222,8 @@ void RunBook::remove(Found task) {
   item.entry = task.entry;
   item.step = static_cast<std::uint32_t>(task.step);
   item.phase = TaskPhase::finished;
-  item.at_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                   std::chrono::system_clock::now().time_since_epoch())
-                   .count();
+  item.at_ns =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   events_.push(item);
 }
 
@@ -336,7 +335,8 @@ Result<std::vector<Event>> events_of(RunBook& book, std::mutex& mutex, std::uint
       }
       event.output_incomplete = item.output_incomplete;
       events.push_back(std::move(event));
-      places.push_back(item.phase == TaskPhase::finished ? book.end_place({item.entry, item.step}) : RunBook::EndPlace{});
+      places.push_back(item.phase == TaskPhase::finished ? book.end_place({item.entry, item.step})
+                                                         : RunBook::EndPlace{});
     }
   }
   // Texts lie in the ledger; a done task has none worth a read.

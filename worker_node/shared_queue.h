@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The memory that a worker node shares with its guards: a queue that guards claim from, and a line per slot.
 //
-// Rules. The worker node alone publishes entries (at `tail`) and frees them; guards and the worker node race only for an
-// entry's `state`, by compare-and-swap out of `queued`. A guard that is killed holds no lock, only entries whose state
-// names its slot: the worker node finds those and asks the slot's record file what became of them.
+// Rules. The worker node alone publishes entries (at `tail`) and frees them; guards and the worker node race only for
+// an entry's `state`, by compare-and-swap out of `queued`. A guard that is killed holds no lock, only entries whose
+// state names its slot: the worker node finds those and asks the slot's record file what became of them.
 #pragma once
 
 #include <atomic>
@@ -22,14 +22,20 @@ inline constexpr std::uint32_t kSharedQueueMagic = 0xA1107001;
 enum EntryState : std::uint32_t {
   kEntryFree = 0,
   kEntryQueued = 1,
-  kEntryClaimed = 2,    ///< a guard runs it
-  kEntryFinished = 3,   ///< the guard has written its finished record
-  kEntryReturned = 4,   ///< the guard could not start it (no room for records): it never ran
-  kEntryRecalled = 5,   ///< the worker node took it back before a guard came
+  kEntryClaimed = 2,   ///< a guard runs it
+  kEntryFinished = 3,  ///< the guard has written its finished record
+  kEntryReturned = 4,  ///< the guard could not start it (no room for records): it never ran
+  kEntryRecalled = 5,  ///< the worker node took it back before a guard came
 };
-inline constexpr std::uint32_t entry_state(std::uint32_t kind, std::uint32_t slot) { return kind | (slot << 8); }
-inline constexpr std::uint32_t entry_kind(std::uint32_t state) { return state & 0xff; }
-inline constexpr std::uint32_t entry_slot(std::uint32_t state) { return state >> 8; }
+inline constexpr std::uint32_t entry_state(std::uint32_t kind, std::uint32_t slot) {
+  return kind | (slot << 8);
+}
+inline constexpr std::uint32_t entry_kind(std::uint32_t state) {
+  return state & 0xff;
+}
+inline constexpr std::uint32_t entry_slot(std::uint32_t state) {
+  return state >> 8;
+}
 
 enum NodeWaiting : std::uint32_t {
   kNodeAwake = 0,    ///< it will look by itself
@@ -47,8 +53,8 @@ struct QueueEntry {
   bool is_array = false;
   std::uint32_t cores = 1;
   std::uint64_t step_origin = 0;
-  std::uint64_t memory_limit_bytes = 0;           ///< 0: none
-  std::int64_t runtime_limit_milliseconds = 0;    ///< 0: none
+  std::uint64_t memory_limit_bytes = 0;         ///< 0: none
+  std::int64_t runtime_limit_milliseconds = 0;  ///< 0: none
   char id_base[kIdBaseLength] = {};
 };
 
@@ -66,9 +72,9 @@ struct SlotLine {
 struct SharedQueue {
   std::uint32_t magic = kSharedQueueMagic;
   std::uint32_t slot_count = 0;
-  std::atomic<std::uint32_t> limit{0};     ///< slots below this number may claim
-  std::atomic<std::uint32_t> draining{0};  ///< 1: claim nothing more; idle guards leave
-  std::atomic<std::uint32_t> node_waiting{0};  ///< NodeWaiting: must its wake descriptor be written?
+  std::atomic<std::uint32_t> limit{0};             ///< slots below this number may claim
+  std::atomic<std::uint32_t> draining{0};          ///< 1: claim nothing more; idle guards leave
+  std::atomic<std::uint32_t> node_waiting{0};      ///< NodeWaiting: must its wake descriptor be written?
   alignas(64) std::atomic<std::uint64_t> tail{0};  ///< positions published
   alignas(64) std::atomic<std::uint64_t> head{0};  ///< hint: no queued entry lies before it
   SlotLine slots[kMaxSlots];

@@ -12,7 +12,7 @@ class Writer {
   explicit Writer(std::string& bytes) : bytes_(bytes) {}
 
   template <class T>
-    requires std::is_integral_v<T> || std::is_enum_v<T>
+  requires std::is_integral_v<T> || std::is_enum_v<T>
   void operator()(const T& value) {
     auto number = static_cast<std::uint64_t>(value);
     for (std::size_t i = 0; i < sizeof(T); ++i) {
@@ -39,7 +39,7 @@ class Reader {
   explicit Reader(std::string_view bytes) : bytes_(bytes) {}
 
   template <class T>
-    requires std::is_integral_v<T> || std::is_enum_v<T>
+  requires std::is_integral_v<T> || std::is_enum_v<T>
   void operator()(T& value) {
     if (bytes_.size() < sizeof(T)) {
       good_ = false;
@@ -83,25 +83,99 @@ class Reader {
 };
 
 // One list of fields for both directions.
-template <class Io> void fields(Io& io, StepRange& v) { io(v.first); io(v.count); }
-template <class Io> void fields(Io& io, RunKey& v) { io(v.step); io(v.submission); io(v.restart); }
-template <class Io> void fields(Io& io, SlotState& v) { io(v.writer); io(v.guard_pid); io(v.guard_start_ticks); }
-template <class Io> void fields(Io& io, Greet& v) { io(v.version); io(v.batch_format); io(v.batch_id); io(v.epoch); }
-template <class Io> void fields(Io& io, Welcome& v) { io(v.pid); io(v.start_ticks); io(v.host); io(v.slots); io(v.running); }
-template <class Io> void fields(Io& io, Refused& v) { io(v.text); }
-template <class Io> void fields(Io& io, SubmissionInfo& v) {
-  io(v.number); io(v.id_base); io(v.is_array); io(v.step_origin); io(v.attempt); io(v.cores);
-  io(v.memory_limit_bytes); io(v.runtime_limit_milliseconds);
+template <class Io>
+void fields(Io& io, StepRange& v) {
+  io(v.first);
+  io(v.count);
 }
-template <class Io> void fields(Io& io, Hand& v) { io(v.submission); io(v.steps); }
-template <class Io> void fields(Io& io, Terminate& v) { io(v.submission); io(v.steps); io(v.grace_milliseconds); io(v.reason); }
-template <class Io> void fields(Io& io, Recall& v) { io(v.submission); io(v.steps); }
-template <class Io> void fields(Io& io, Limit& v) { io(v.slots); }
-template <class Io> void fields(Io& io, Leave& v) { io(v.grace_milliseconds); }
-template <class Io> void fields(Io& io, Records& v) { io(v.writer); io(v.offset); io(v.bytes); }
-template <class Io> void fields(Io& io, Returned& v) { io(v.reason); io(v.submission); io(v.steps); }
-template <class Io> void fields(Io& io, Alive& v) { io(v.running); }
-template <class Io> void fields(Io& io, Notice& v) { io(v.kind); io(v.text); }
+template <class Io>
+void fields(Io& io, RunKey& v) {
+  io(v.step);
+  io(v.submission);
+  io(v.restart);
+}
+template <class Io>
+void fields(Io& io, SlotState& v) {
+  io(v.writer);
+  io(v.guard_pid);
+  io(v.guard_start_ticks);
+}
+template <class Io>
+void fields(Io& io, Greet& v) {
+  io(v.version);
+  io(v.batch_format);
+  io(v.batch_id);
+  io(v.epoch);
+}
+template <class Io>
+void fields(Io& io, Welcome& v) {
+  io(v.pid);
+  io(v.start_ticks);
+  io(v.host);
+  io(v.slots);
+  io(v.running);
+}
+template <class Io>
+void fields(Io& io, Refused& v) {
+  io(v.text);
+}
+template <class Io>
+void fields(Io& io, SubmissionInfo& v) {
+  io(v.number);
+  io(v.id_base);
+  io(v.is_array);
+  io(v.step_origin);
+  io(v.attempt);
+  io(v.cores);
+  io(v.memory_limit_bytes);
+  io(v.runtime_limit_milliseconds);
+}
+template <class Io>
+void fields(Io& io, Hand& v) {
+  io(v.submission);
+  io(v.steps);
+}
+template <class Io>
+void fields(Io& io, Terminate& v) {
+  io(v.submission);
+  io(v.steps);
+  io(v.grace_milliseconds);
+  io(v.reason);
+}
+template <class Io>
+void fields(Io& io, Recall& v) {
+  io(v.submission);
+  io(v.steps);
+}
+template <class Io>
+void fields(Io& io, Limit& v) {
+  io(v.slots);
+}
+template <class Io>
+void fields(Io& io, Leave& v) {
+  io(v.grace_milliseconds);
+}
+template <class Io>
+void fields(Io& io, Records& v) {
+  io(v.writer);
+  io(v.offset);
+  io(v.bytes);
+}
+template <class Io>
+void fields(Io& io, Returned& v) {
+  io(v.reason);
+  io(v.submission);
+  io(v.steps);
+}
+template <class Io>
+void fields(Io& io, Alive& v) {
+  io(v.running);
+}
+template <class Io>
+void fields(Io& io, Notice& v) {
+  io(v.kind);
+  io(v.text);
+}
 
 template <std::size_t I = 0>
 std::optional<Message> decode(std::size_t type, std::string_view body) {

@@ -23,17 +23,39 @@ namespace asio = boost::asio;
 
 WorkerNode::WorkerNode(asio::io_context& io, WorkerNodeOptions options, WorkerNodeHandler handler)
     : impl_(std::make_shared<Impl>(io, std::move(options), std::move(handler))) {}
-WorkerNode::~WorkerNode() { impl_->abandon(); }
-Result<void> WorkerNode::start() { return impl_->start(); }
-void WorkerNode::add_submission(const wire::SubmissionInfo& info) { impl_->submissions_[info.number] = info; }
-void WorkerNode::hand(const wire::Hand& hand) { impl_->hand(hand); }
-void WorkerNode::terminate(const wire::Terminate& request) { impl_->terminate(request); }
-void WorkerNode::recall(const wire::Recall& request) { impl_->recall(request); }
-void WorkerNode::set_limit(std::uint32_t slots) { impl_->set_limit(slots); }
-void WorkerNode::leave(std::chrono::milliseconds grace) { impl_->leave(grace); }
-std::vector<RunKey> WorkerNode::running() const { return impl_->running(); }
-std::uint64_t WorkerNode::waiting() const { return impl_->waiting(); }
-bool WorkerNode::has_left() const { return impl_->left_; }
+WorkerNode::~WorkerNode() {
+  impl_->abandon();
+}
+Result<void> WorkerNode::start() {
+  return impl_->start();
+}
+void WorkerNode::add_submission(const wire::SubmissionInfo& info) {
+  impl_->submissions_[info.number] = info;
+}
+void WorkerNode::hand(const wire::Hand& hand) {
+  impl_->hand(hand);
+}
+void WorkerNode::terminate(const wire::Terminate& request) {
+  impl_->terminate(request);
+}
+void WorkerNode::recall(const wire::Recall& request) {
+  impl_->recall(request);
+}
+void WorkerNode::set_limit(std::uint32_t slots) {
+  impl_->set_limit(slots);
+}
+void WorkerNode::leave(std::chrono::milliseconds grace) {
+  impl_->leave(grace);
+}
+std::vector<RunKey> WorkerNode::running() const {
+  return impl_->running();
+}
+std::uint64_t WorkerNode::waiting() const {
+  return impl_->waiting();
+}
+bool WorkerNode::has_left() const {
+  return impl_->left_;
+}
 
 std::vector<wire::SlotState> WorkerNode::slots() const {
   std::vector<wire::SlotState> states;
@@ -169,7 +191,8 @@ void WorkerNode::Impl::publish() {
 
 void WorkerNode::Impl::poke(NodeSlot& slot) {
   const std::uint64_t one = 1;
-  if (slot.poke) while (::write(slot.poke.get(), &one, sizeof one) < 0 && errno == EINTR) {
+  if (slot.poke)
+    while (::write(slot.poke.get(), &one, sizeof one) < 0 && errno == EINTR) {
     }
 }
 
@@ -229,7 +252,8 @@ void WorkerNode::Impl::terminate(const wire::Terminate& request) {
   for (std::uint64_t at = oldest_; at < queue_->tail.load(); ++at) {
     QueueEntry& entry = entry_at(at);
     const std::uint32_t state = entry.state.load();
-    if (entry_kind(state) != kEntryClaimed || !wanted(entry.submission, entry.step, request.submission, request.steps)) {
+    if (entry_kind(state) != kEntryClaimed ||
+        !wanted(entry.submission, entry.step, request.submission, request.steps)) {
       continue;
     }
     NodeSlot& slot = slots_[entry_slot(state)];
@@ -324,9 +348,8 @@ bool WorkerNode::Impl::collect() {
 }
 
 bool WorkerNode::Impl::has_news() const {
-  return std::any_of(slots_.begin(), slots_.end(), [this](const NodeSlot& slot) {
-    return queue_->slots[slot.index].written.load() > slot.sent;
-  });
+  return std::any_of(slots_.begin(), slots_.end(),
+                     [this](const NodeSlot& slot) { return queue_->slots[slot.index].written.load() > slot.sent; });
 }
 
 bool WorkerNode::Impl::slot_idles_with_news() const {

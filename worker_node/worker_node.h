@@ -21,16 +21,18 @@ struct WorkerNodeOptions {
   std::vector<int> cores;  ///< the core of each slot, where slots are pinned; else empty
   std::string shell = "/bin/sh";
   std::string guard_program;
-  bool adopts_orphans = false;  ///< this process is a subreaper, and what is not a guard below it is an orphan of a task
+  bool adopts_orphans =
+      false;  ///< this process is a subreaper, and what is not a guard below it is an orphan of a task
   std::chrono::milliseconds kill_grace{5000};
   std::chrono::milliseconds leftover_grace{500};
   std::chrono::milliseconds sample_interval{1000};
-  std::chrono::milliseconds commit_interval{20};  ///< while every slot is busy, records are gathered so long for one sync
+  std::chrono::milliseconds commit_interval{
+      20};  ///< while every slot is busy, records are gathered so long for one sync
 };
 
 /// What a worker node tells its host. Called from the thread that runs the io_context, never from within a call.
 struct WorkerNodeHandler {
-  std::function<void(const wire::Records&)> records;    ///< synced; offsets ascend per writer without gaps
+  std::function<void(const wire::Records&)> records;  ///< synced; offsets ascend per writer without gaps
   std::function<void(const wire::Returned&)> returned;
   std::function<void(const wire::Notice&)> notice;
   std::function<void()> left;  ///< after leave(): every guard is gone and everything has been told
@@ -43,8 +45,8 @@ class WorkerNode {
   WorkerNode(boost::asio::io_context& io, WorkerNodeOptions options, WorkerNodeHandler handler);
   ~WorkerNode();
 
-  /// Claims record files and starts the guards. Errors: fix_request (no such batch, directory not writable, guard program
-  /// missing), retry_later (no processes, no descriptors).
+  /// Claims record files and starts the guards. Errors: fix_request (no such batch, directory not writable, guard
+  /// program missing), retry_later (no processes, no descriptors).
   Result<void> start();
 
   void add_submission(const wire::SubmissionInfo& info);

@@ -88,16 +88,16 @@ class WorkerNode::Impl : public std::enable_shared_from_this<WorkerNode::Impl> {
   boost::asio::steady_timer space_timer_;
   boost::asio::thread_pool sync_thread_{1};
 
-  std::deque<Waiting> backlog_;           // handed, no room in the shared queue yet
-  std::uint64_t oldest_ = 0;              // position of the oldest entry that is not free
-  std::vector<std::uint64_t> ended_;      // positions whose end is in the commit under way
+  std::deque<Waiting> backlog_;       // handed, no room in the shared queue yet
+  std::uint64_t oldest_ = 0;          // position of the oldest entry that is not free
+  std::vector<std::uint64_t> ended_;  // positions whose end is in the commit under way
   bool committing_ = false;
   bool gathering_ = false;
   bool short_of_space_ = false;
   bool space_timer_armed_ = false;
   bool leaving_ = false;
   bool abandoned_ = false;
-  int sync_error_ = 0;                    // errno of the last failed sync; told once
+  int sync_error_ = 0;                                   // errno of the last failed sync; told once
   std::vector<std::pair<std::uint32_t, pid_t>> deaths_;  // guard exits to act on once no commit is under way
 };
 

@@ -121,15 +121,16 @@ class Service {
     if (auto* terminate = std::get_if<wire::Terminate>(&message)) node_.terminate(*terminate);
     if (auto* recall = std::get_if<wire::Recall>(&message)) node_.recall(*recall);
     if (auto* limit = std::get_if<wire::Limit>(&message)) node_.set_limit(limit->slots);
-    if (auto* leave_now = std::get_if<wire::Leave>(&message)) leave(std::chrono::milliseconds(leave_now->grace_milliseconds));
+    if (auto* leave_now = std::get_if<wire::Leave>(&message))
+      leave(std::chrono::milliseconds(leave_now->grace_milliseconds));
   }
 
   void on_greet(const std::shared_ptr<Channel>& channel, const wire::Greet& greet) {
     const auto refuse = [&channel](std::string text) { channel->send(wire::Refused{std::move(text)}); };
     if (greet.version != wire::kVersion || greet.batch_format != kBatchFormat) {
       return refuse("this worker node speaks version " + std::to_string(wire::kVersion) + " for batch format " +
-                    std::to_string(kBatchFormat) + ", the driver version " + std::to_string(greet.version) + " for format " +
-                    std::to_string(greet.batch_format) + ": install both from the same package");
+                    std::to_string(kBatchFormat) + ", the driver version " + std::to_string(greet.version) +
+                    " for format " + std::to_string(greet.batch_format) + ": install both from the same package");
     }
     if (greet.batch_id != settings_.batch_id) return refuse("this worker node runs batch " + settings_.batch_id);
     if (greet.epoch < epoch_) {
@@ -252,4 +253,6 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace allot
 
-int main(int argc, char** argv) { return allot::run(argc, argv); }
+int main(int argc, char** argv) {
+  return allot::run(argc, argv);
+}

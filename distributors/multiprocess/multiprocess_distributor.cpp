@@ -17,7 +17,9 @@ using Clock = std::chrono::steady_clock;
 MultiprocessDistributor::MultiprocessDistributor(ClusterConfig config, LocalSettings settings)
     : LocalDistributor(std::move(config), std::move(settings)) {}
 
-MultiprocessDistributor::~MultiprocessDistributor() { static_cast<void>(stop()); }
+MultiprocessDistributor::~MultiprocessDistributor() {
+  static_cast<void>(stop());
+}
 
 Result<void> MultiprocessDistributor::usable(const char* what) const {
   if (life_ == Life::running) return {};
@@ -140,7 +142,8 @@ Result<std::map<std::string, Termination>> MultiprocessDistributor::terminate_ta
         std::sort(list.begin(), list.end());
         StepRanges ranges;
         for (std::uint64_t step : list) ranges.append(step);
-        wire::Terminate message{book_.entry(entry).submission.number, ranges.ranges(), grace.count(), ExitClass::killed};
+        wire::Terminate message{book_.entry(entry).submission.number, ranges.ranges(), grace.count(),
+                                ExitClass::killed};
         asio::post(io_, [worker, message = std::move(message)] { worker->channel->send(message); });
       }
     }
@@ -175,7 +178,8 @@ Result<std::map<std::string, Termination>> MultiprocessDistributor::terminate_ta
   return answer;
 }
 
-Result<std::map<std::string, std::string>> MultiprocessDistributor::explain_pending(const std::vector<std::string>& ids) {
+Result<std::map<std::string, std::string>> MultiprocessDistributor::explain_pending(
+    const std::vector<std::string>& ids) {
   std::lock_guard lock(mutex_);
   std::map<std::string, std::string> reasons;
   for (const std::string& id : ids) {
@@ -259,7 +263,8 @@ Result<std::uint64_t> MultiprocessDistributor::release(const std::vector<std::st
   return free;
 }
 
-Result<Reconciliation> MultiprocessDistributor::reconcile(const std::string& batch_directory, const std::string& token) {
+Result<Reconciliation> MultiprocessDistributor::reconcile(const std::string& batch_directory,
+                                                          const std::string& token) {
   Reconciliation answer;
   std::unique_lock lock(mutex_);
   if (auto good = usable("reconcile"); !good) return fail(good.error());

@@ -46,8 +46,8 @@ class MultiprocessDistributor final : public LocalDistributor {
   Result<void> start_worker(Pool& pool, std::uint32_t slots, std::uint32_t first_slot);
   Result<void> ensure_workers(Pool& pool);
   void connect_channel(WorkerLink& worker, int fd);
-  /// Connects to the living worker nodes of a batch and, if they run some of `submission`, takes it up. Called by a user's
-  /// thread with `lock` held, which is given up while it waits (at most start_timeout).
+  /// Connects to the living worker nodes of a batch and, if they run some of `submission`, takes it up. Called by a
+  /// user's thread with `lock` held, which is given up while it waits (at most start_timeout).
   Result<std::optional<std::uint32_t>> adopt(std::unique_lock<std::mutex>& lock, const BatchDirectory& batch,
                                              const Submission& submission);
   std::vector<std::int64_t> adopted_pids(const std::string& batch_directory);

@@ -77,14 +77,25 @@ Result<void> MultiprocessDistributor::start_worker(Pool& pool, std::uint32_t slo
   if (!null_input || !log) return fail(errno_error(errno, !log ? log_path : "/dev/null"));
 
   const std::string runtime = runtime_directory();
-  std::vector<std::string> arguments = {
-      entry_point_, "--batch", batch.path(), "--slots", std::to_string(slots), "--shell", settings_.shell,
-      "--kill-grace-ms", std::to_string(settings_.kill_grace.count()),
-      "--sample-ms", std::to_string(settings_.sample_interval.count()),
-      "--commit-ms", std::to_string(settings_.commit_interval.count()),
-      "--worker-grace-ms", std::to_string(settings_.worker_grace.count()),
-      "--heartbeat-ms", std::to_string(settings_.heartbeat_interval.count()),
-      "--channel-fd", std::to_string(theirs.get())};
+  std::vector<std::string> arguments = {entry_point_,
+                                        "--batch",
+                                        batch.path(),
+                                        "--slots",
+                                        std::to_string(slots),
+                                        "--shell",
+                                        settings_.shell,
+                                        "--kill-grace-ms",
+                                        std::to_string(settings_.kill_grace.count()),
+                                        "--sample-ms",
+                                        std::to_string(settings_.sample_interval.count()),
+                                        "--commit-ms",
+                                        std::to_string(settings_.commit_interval.count()),
+                                        "--worker-grace-ms",
+                                        std::to_string(settings_.worker_grace.count()),
+                                        "--heartbeat-ms",
+                                        std::to_string(settings_.heartbeat_interval.count()),
+                                        "--channel-fd",
+                                        std::to_string(theirs.get())};
   const std::string socket_path = runtime.empty() ? "" : runtime + "/" + batch.info().batch_id + "-" + *name + ".sock";
   if (!socket_path.empty()) arguments.insert(arguments.end(), {"--socket", socket_path});
   if (settings_.pinned) {
@@ -112,7 +123,8 @@ Result<void> MultiprocessDistributor::start_worker(Pool& pool, std::uint32_t slo
   ALLOT_FAULT_POINT("driver_before_worker");
   SpawnResult result = spawner_.spawn(request);
   if (!result.good()) {
-    return fail(errno_error(result.error, std::string("the worker node: ") + to_string(result.failed) + " " + entry_point_));
+    return fail(
+        errno_error(result.error, std::string("the worker node: ") + to_string(result.failed) + " " + entry_point_));
   }
   ALLOT_FAULT_POINT("driver_after_worker");
   auto worker = std::make_shared<WorkerLink>();
@@ -252,7 +264,8 @@ void MultiprocessDistributor::on_closed(WorkerLink& worker, const std::string& w
   }
 }
 
-// A closed connection is no proof: the worker node and its guards must be gone before their files are believed complete.
+// A closed connection is no proof: the worker node and its guards must be gone before their files are believed
+// complete.
 void MultiprocessDistributor::await_death(std::shared_ptr<WorkerLink> worker, int waited_ms) {
   bool gone = true;
   if (worker->child) {
@@ -262,7 +275,8 @@ void MultiprocessDistributor::await_death(std::shared_ptr<WorkerLink> worker, in
   } else {
     gone = !is_alive({static_cast<pid_t>(worker->pid), worker->start_ticks});
   }
-  if (!gone && waited_ms > 1000) ::kill(static_cast<pid_t>(worker->pid), SIGKILL);  // it closed its connection and stays
+  if (!gone && waited_ms > 1000)
+    ::kill(static_cast<pid_t>(worker->pid), SIGKILL);  // it closed its connection and stays
   for (const wire::SlotState& slot : worker->slots) {
     if (is_alive({static_cast<pid_t>(slot.guard_pid), slot.guard_start_ticks})) gone = false;
   }
@@ -432,7 +446,8 @@ Result<std::optional<std::uint32_t>> MultiprocessDistributor::adopt(std::unique_
   submission.steps.for_each([&](std::uint64_t step) {
     const RunBook::Cell& cell = entry.cell(step);
     if (cell.phase == TaskPhase::finished) return;
-    const bool runs = std::any_of(running.begin(), running.end(), [step](const RunKey& key) { return key.step == step; });
+    const bool runs =
+        std::any_of(running.begin(), running.end(), [step](const RunKey& key) { return key.step == step; });
     if (runs) return;
     if (cell.phase == TaskPhase::running) {
       lost[book_.batch(*number).writers[cell.writer]].push_back(

@@ -20,8 +20,8 @@ struct WorkerLink {
   std::uint32_t batch = 0;
   std::int64_t pid = 0;
   std::uint64_t start_ticks = 0;
-  bool child = false;      // ours to reap
-  bool welcome = false;    // has answered the greeting
+  bool child = false;    // ours to reap
+  bool welcome = false;  // has answered the greeting
   bool leaving = false;
   bool dead = false;
   std::uint32_t slot_count = 0;
@@ -30,9 +30,9 @@ struct WorkerLink {
   std::shared_ptr<Channel> channel;
   std::string socket_path;  // removed with it, should it be killed
   std::vector<wire::SlotState> slots;
-  std::unordered_set<std::uint32_t> told;      // entries whose submission it knows
-  std::unordered_set<std::uint64_t> handed;    // entry << 32 | step
-  std::vector<RunKey> adopted;                 // what it ran when it answered the greeting
+  std::unordered_set<std::uint32_t> told;    // entries whose submission it knows
+  std::unordered_set<std::uint64_t> handed;  // entry << 32 | step
+  std::vector<RunKey> adopted;               // what it ran when it answered the greeting
   std::chrono::steady_clock::time_point heard;
   std::string trouble;  // last notice that still holds
 };
@@ -59,7 +59,9 @@ struct Pool {
   }
 };
 
-inline std::uint64_t task_key(RunBook::Found task) { return (std::uint64_t{task.entry} << 32) | task.step; }
+inline std::uint64_t task_key(RunBook::Found task) {
+  return (std::uint64_t{task.entry} << 32) | task.step;
+}
 inline RunBook::Found task_of_key(std::uint64_t key) {
   return {static_cast<std::uint32_t>(key >> 32), key & 0xffffffffu};
 }

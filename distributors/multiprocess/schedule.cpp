@@ -20,7 +20,8 @@ MultiprocessDistributor::Shape MultiprocessDistributor::shape_of(std::uint32_t e
 }
 
 bool MultiprocessDistributor::fits(const Shape& shape) const {
-  return reserved_cores_ + shape.cores <= settings_.slots && reserved_memory_ + shape.memory_bytes <= settings_.memory_bytes;
+  return reserved_cores_ + shape.cores <= settings_.slots &&
+         reserved_memory_ + shape.memory_bytes <= settings_.memory_bytes;
 }
 
 std::uint32_t MultiprocessDistributor::most_at_once(const Shape& shape) const {
@@ -83,7 +84,8 @@ void MultiprocessDistributor::pump_pool(Pool& pool, bool alone) {
   for (; next; next = next_pending(pool)) {
     const Shape shape = shape_of(next->entry);
     // With one shape only, tasks may wait at the worker nodes: each takes the place of one like it.
-    const bool uniform = alone && (handed_shapes_.empty() || (handed_shapes_.size() == 1 && handed_shapes_.begin()->first == shape));
+    const bool uniform =
+        alone && (handed_shapes_.empty() || (handed_shapes_.size() == 1 && handed_shapes_.begin()->first == shape));
     std::uint64_t ahead = 0;
     std::uint32_t at_once = settings_.slots;
     if (uniform) {
@@ -156,7 +158,8 @@ void MultiprocessDistributor::rebalance(Pool& pool) {
   };
   if (std::none_of(pool.workers.begin(), pool.workers.end(), idle)) return;
   for (auto& worker : pool.workers) {
-    if (worker->welcome && !worker->dead && worker->handed.size() > worker->limit) worker->channel->send(wire::Recall{});
+    if (worker->welcome && !worker->dead && worker->handed.size() > worker->limit)
+      worker->channel->send(wire::Recall{});
   }
 }
 

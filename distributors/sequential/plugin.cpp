@@ -14,7 +14,9 @@ namespace {
 class SequentialPlugin final : public Plugin {
  public:
   const char* name() const override { return "sequential"; }
-  const char* description() const override { return "One task after the other in the caller's own time, to debug with"; }
+  const char* description() const override {
+    return "One task after the other in the caller's own time, to debug with";
+  }
   std::vector<ParameterSpec> parameter_specs() const override { return local_parameter_specs(); }
 
   ProbeResult probe(const ClusterConfig& config) const override {

@@ -15,7 +15,9 @@ using Clock = std::chrono::steady_clock;
 SequentialDistributor::SequentialDistributor(ClusterConfig config, LocalSettings settings)
     : LocalDistributor(std::move(config), std::move(settings)) {}
 
-SequentialDistributor::~SequentialDistributor() { static_cast<void>(stop()); }
+SequentialDistributor::~SequentialDistributor() {
+  static_cast<void>(stop());
+}
 
 Result<void> SequentialDistributor::usable(const char* what) const {
   if (life_ == Life::running) return {};

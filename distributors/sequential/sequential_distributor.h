@@ -36,9 +36,9 @@ class SequentialDistributor final : public LocalDistributor {
   void run_step(RunBook::Found task);
   std::optional<std::uint64_t> next_step(std::uint32_t entry, bool& some_held);
 
-  Life life_ = Life::created;                    // guarded by mutex_
-  std::optional<RunBook::Found> current_;        // with the worker node; guarded by mutex_
-  bool submitting_ = false;                      // someone is inside submit; guarded by mutex_
+  Life life_ = Life::created;              // guarded by mutex_
+  std::optional<RunBook::Found> current_;  // with the worker node; guarded by mutex_
+  bool submitting_ = false;                // someone is inside submit; guarded by mutex_
   // Below: the submitting thread's, one at a time (submitting_).
   boost::asio::io_context io_{1};
   std::unique_ptr<WorkerNode> node_;
