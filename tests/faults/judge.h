@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+// The rules that no crash may break. docs/faults.md states them for people, by the same names.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ledger/batch_directory.h"
+#include "tests/faults/evidence.h"
+
+namespace allot::faults {
+
+struct Demands {
+  bool all_ended = true;  ///< every step has an end: the batch was driven to it
+  bool strict = false;    ///< every task ended as it said itself: nothing was given up as lost
+};
+
+/// One line per violation, "RULE: step N: …"; empty: all rules hold. Knows nothing of states that the library derives.
+std::vector<std::string> judge(const Evidence& evidence, const Demands& demands);
+
+/// Compares what the library makes of the records (Fold) with what the evidence says. Lines as above, rule "fold".
+std::vector<std::string> judge_fold(const BatchDirectory& batch, const Evidence& evidence);
+
+/// Processes that the batch has left: tasks by the directory in their environment, allot's own programs by their
+/// arguments. One line each, rule "left_behind".
+std::vector<std::string> processes_of(const BatchDirectory& batch);
+
+}  // namespace allot::faults
