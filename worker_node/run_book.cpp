@@ -194,20 +194,25 @@ std::vector<RunBook::Found> RunBook::take_records(std::uint32_t batch, const wir
   return ended;
 }
 
-Result<std::vector<RunBook::Found>> RunBook::take_ledger(std::uint32_t batch_number) {
+Result<std::vector<RunBook::Found>> RunBook::take_files(std::uint32_t batch_number,
+                                                        const std::vector<std::string>& writers) {
   std::vector<Found> ended;
   Batch& batch = *batches_[batch_number];
-  auto fold = Fold::load(batch.directory);
-  if (!fold) return fail(fold.error());
-  for (const std::string& name : fold->record_files()) {
+  for (const std::string& name : writers) {
     const std::uint16_t writer = writer_number(batch, name);
-    auto report =
-        scan_record_file(batch.directory.record_path(name), 0, [&](const DecodedRecord& record, std::uint64_t offset) {
-          return take_record(batch_number, writer, record, offset, ended);
-        });
+    auto report = scan_record_file(batch.directory.record_path(name), 0,
+                                   [&](const DecodedRecord& record, std::uint64_t offset) {
+                                     return take_record(batch_number, writer, record, offset, ended);
+                                   });
     if (!report) return fail(report.error());
   }
   return ended;
+}
+
+Result<std::vector<RunBook::Found>> RunBook::take_ledger(std::uint32_t batch_number) {
+  auto fold = Fold::load(batches_[batch_number]->directory);
+  if (!fold) return fail(fold.error());
+  return take_files(batch_number, fold->record_files());
 }
 
 void RunBook::remove(Found task) {

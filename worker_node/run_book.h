@@ -75,7 +75,9 @@ class RunBook {
 
   /// Takes in the bytes of a slot's record file. Returns the tasks that ended by them.
   std::vector<Found> take_records(std::uint32_t batch, const wire::Records& records);
-  /// The same from the ledger itself: every record of the batch that is not known yet.
+  /// The same from the ledger itself: all that is in the files of these writers and not known yet.
+  Result<std::vector<Found>> take_files(std::uint32_t batch, const std::vector<std::string>& writers);
+  /// The same from every writer of the batch.
   Result<std::vector<Found>> take_ledger(std::uint32_t batch);
   /// A queued task was taken out on request.
   void remove(Found task);

@@ -132,12 +132,13 @@ Result<void> WorkerNode::Impl::launch(NodeSlot& slot) {
   GuardOptions options = guard_options_;
   if (slot.index < options_.cores.size()) options.cores = {options_.cores[slot.index]};
   SlotLine& line = queue_->slots[slot.index];
-  line.written.store(slot.sent);
+  // After a death the file may hold records that have not been told yet.
+  line.written.store(std::max(line.written.load(), slot.sent));
   line.output_bytes.store(0);
   line.sleeping.store(0);
   line.stop_position.store(0);
   slot.output_synced = 0;
-  slot.session_start = slot.sent;
+  slot.session_start = line.written.load();
   Fd exit_descriptor;
   auto started = start_guard(slot, std::move(options), options_.guard_program, spawner_, exit_descriptor);
   if (!started) return started;

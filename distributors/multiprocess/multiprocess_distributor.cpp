@@ -213,17 +213,16 @@ Result<std::map<std::string, std::string>> MultiprocessDistributor::explain_pend
 }
 
 Result<std::uint64_t> MultiprocessDistributor::hold(const std::vector<std::string>& ids) {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (auto good = usable("hold"); !good) return fail(good.error());
-  std::uint64_t held = 0;
+  std::vector<RunBook::Found> wanted;
   for (const std::string& id : ids) {
     const auto found = book_.find(id);
     if (!found) continue;
     RunBook::Cell& cell = book_.entry(found->entry).cell(found->step);
     if (cell.phase != TaskPhase::queued) continue;
     cell.flags |= RunBook::kHeld;
-    ++held;
-    // Handed out and perhaps not begun: the worker node knows which.
+    wanted.push_back(*found);
     for (auto& pool : pools_) {
       for (auto& worker : pool->workers) {
         if (worker->handed.count(task_key(*found)) == 0) continue;
@@ -232,7 +231,28 @@ Result<std::uint64_t> MultiprocessDistributor::hold(const std::vector<std::strin
       }
     }
   }
-  // What a worker node holds is decided when it has answered or told of the start.
+  // What a worker node has is decided by its answer: it comes back, or it has begun.
+  const auto is_handed = [this](const RunBook::Found& task) {
+    return std::any_of(pools_.begin(), pools_.end(), [&](const auto& pool) {
+      return std::any_of(pool->workers.begin(), pool->workers.end(),
+                         [&](const auto& worker) { return worker->handed.count(task_key(task)) != 0; });
+    });
+  };
+  const auto is_queued = [this](const RunBook::Found& task) {
+    return book_.entry(task.entry).cell(task.step).phase == TaskPhase::queued;
+  };
+  changed_.wait_for(lock, std::chrono::seconds(5), [&] {
+    return std::all_of(wanted.begin(), wanted.end(),
+                       [&](const RunBook::Found& task) { return !is_queued(task) || !is_handed(task); });
+  });
+  std::uint64_t held = 0;
+  for (const RunBook::Found& task : wanted) {
+    if (is_queued(task) && !is_handed(task)) {
+      ++held;
+    } else {
+      book_.entry(task.entry).cell(task.step).flags &= static_cast<std::uint8_t>(~RunBook::kHeld);
+    }
+  }
   return held;
 }
 

@@ -194,7 +194,9 @@ void MultiprocessDistributor::on_message(WorkerLink& worker, wire::Message messa
     on_returned(worker, *returned);
   } else if (auto* notice = std::get_if<wire::Notice>(&message)) {
     worker.trouble = notice->kind == wire::Notice::Kind::space_again ? "" : notice->text;
-    if (notice->kind == wire::Notice::Kind::out_of_space) {
+    if (notice->kind == wire::Notice::Kind::slot_broken && ++worker.broken_slots >= worker.slot_count) {
+      set_blocked(notice->text);
+    } else if (notice->kind == wire::Notice::Kind::out_of_space) {
       book_.events().interrupt(Error{ErrorCode::retry_later, notice->text});
     } else if (notice->kind == wire::Notice::Kind::space_again) {
       book_.events().resume();
@@ -305,7 +307,9 @@ void MultiprocessDistributor::bury(WorkerLink& worker) {
     ids.push_back(book_.entry(task.entry).ids.id_of(task.step));
   }
   const bool clean = worker.leaving || ids.size() > 4096 || end_marked(ids);
-  auto taken = book_.take_ledger(worker.batch);
+  std::vector<std::string> writers;
+  for (const wire::SlotState& slot : worker.slots) writers.push_back(slot.writer);
+  auto taken = book_.take_files(worker.batch, open.empty() ? std::vector<std::string>() : writers);
   if (taken) {
     for (const RunBook::Found& task : *taken) take_off(worker, task);
     pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, taken->size());
@@ -335,7 +339,7 @@ void MultiprocessDistributor::bury(WorkerLink& worker) {
     if (!recorded) set_blocked("the end of a lost run cannot be recorded: " + recorded.error().message);
   }
   if (!lost.empty()) {
-    if (auto ends = book_.take_ledger(worker.batch)) {
+    if (auto ends = book_.take_files(worker.batch, writers)) {
       pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, ends->size());
     }
   }

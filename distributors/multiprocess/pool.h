@@ -34,7 +34,8 @@ struct WorkerLink {
   std::unordered_set<std::uint64_t> handed;  // entry << 32 | step
   std::vector<RunKey> adopted;               // what it ran when it answered the greeting
   std::chrono::steady_clock::time_point heard;
-  std::string trouble;  // last notice that still holds
+  std::string trouble;             // last notice that still holds
+  std::uint32_t broken_slots = 0;  // given up by the worker node
 };
 
 struct PendingRange {

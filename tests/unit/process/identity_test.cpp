@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+#include "process/identity.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "process/fd.h"
+#include "process/spawn.h"
+#include "tests/support/catch.h"
+
+using namespace allot;
+
+namespace {
+
+// A process that lives until its standard input ends.
+struct Sleeper {
+  Fd keep;
+  SpawnResult child;
+  explicit Sleeper(const char* mark) {
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    Fd read_end(ends[0]);
+    keep.reset(ends[1]);
+    const char* argv[] = {"sh", "-c", "cat", nullptr};
+    const char* envp[] = {"PATH=/usr/bin:/bin", mark, nullptr};
+    SpawnRequest request;
+    request.path = "/bin/sh";
+    request.argv = const_cast<char* const*>(argv);
+    request.envp = const_cast<char* const*>(envp);
+    request.stdin_fd = read_end.get();
+    Spawner spawner;
+    child = spawner.spawn(request);
+    REQUIRE(child.good());
+  }
+  ~Sleeper() {
+    keep.reset();
+    int status;
+    ::waitpid(child.pid, &status, 0);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a process is known by pid and start time") {
+  const ProcessIdentity own = own_identity();
+  CHECK(own.pid == ::getpid());
+  CHECK(own.start_ticks > 0);
+  CHECK(is_alive(own));
+  CHECK_FALSE(is_alive({own.pid, own.start_ticks + 1}));
+  CHECK_FALSE(is_alive({0, 0}));
+  CHECK(boot_id().size() == 36);
+  CHECK_FALSE(host_name().empty());
+}
+
+TEST_CASE("a zombie has ended") {
+  ProcessIdentity identity;
+  const pid_t pid = ::fork();
+  if (pid == 0) ::_exit(0);
+  siginfo_t info;
+  REQUIRE(::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT) == 0);
+  CHECK_FALSE(process_start_ticks(pid).has_value());
+  ::waitpid(pid, nullptr, 0);
+}
+
+TEST_CASE("descendants are found, whoever their parents are, and marks in the environment") {
+  const std::string mark = "ALLOT_IDENTITY_TEST=" + std::to_string(::getpid());
+  Sleeper sleeper(mark.c_str());
+  const auto below = descendants_of(::getpid());
+  CHECK(std::count(below.begin(), below.end(), sleeper.child.pid) == 1);
+  CHECK(std::count(below.begin(), below.end(), ::getpid()) == 0);
+  const auto marked = processes_with_environment(mark);
+  CHECK(std::count(marked.begin(), marked.end(), sleeper.child.pid) == 1);
+  // The whole entry counts, not a beginning of it.
+  CHECK(processes_with_environment(mark.substr(0, mark.size() - 1)).empty());
+  CHECK(descendants_of(sleeper.child.pid).size() <= 1);  // cat, unless the shell has become it
+}
