@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+#include "worker_node/event_log.h"
+
+#include <poll.h>
+
+#include <thread>
+
+#include "tests/support/catch.h"
+
+using namespace allot;
+using std::chrono::milliseconds;
+
+namespace {
+EventItem item(std::uint32_t step) {
+  EventItem made;
+  made.step = step;
+  return made;
+}
+bool is_readable(int fd) {
+  pollfd wait = {fd, POLLIN, 0};
+  return ::poll(&wait, 1, 0) == 1;
+}
+}  // namespace
+
+TEST_CASE("events are numbered without gaps and repeated until they are acknowledged") {
+  EventLog log;
+  for (std::uint32_t i = 0; i < 5; ++i) log.push(item(i));
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    auto batch = log.wait(0, milliseconds(0));
+    REQUIRE(batch);
+    CHECK(batch->first_sequence == 1);
+    REQUIRE(batch->items.size() == 5);
+    CHECK(batch->items[4].step == 4);
+  }
+  auto rest = log.wait(3, milliseconds(0));
+  REQUIRE(rest);
+  CHECK(rest->first_sequence == 4);
+  CHECK(rest->items.size() == 2);
+  // What was acknowledged is forgotten; what was not is still there.
+  CHECK(log.wait(0, milliseconds(0))->first_sequence == 4);
+  CHECK(log.wait(5, milliseconds(0))->items.empty());
+  CHECK(log.wait(6, milliseconds(0)).error().code == ErrorCode::fix_request);
+}
+
+TEST_CASE("the descriptor polls readable exactly while something is not acknowledged") {
+  EventLog log;
+  CHECK_FALSE(is_readable(log.descriptor()));
+  log.push(item(0));
+  log.push(item(1));
+  CHECK(is_readable(log.descriptor()));
+  REQUIRE(log.wait(1, milliseconds(0)));
+  CHECK(is_readable(log.descriptor()));
+  REQUIRE(log.wait(2, milliseconds(0)));
+  CHECK_FALSE(is_readable(log.descriptor()));
+}
+
+TEST_CASE("a waiter is woken by an event, and by an interruption") {
+  EventLog log;
+  std::thread pusher([&] { log.push(item(7)); });
+  auto batch = log.wait(0, milliseconds(30'000));
+  pusher.join();
+  REQUIRE(batch);
+  CHECK(batch->items.at(0).step == 7);
+  std::thread stopper([&] { log.interrupt(Error{ErrorCode::gave_up, "no more"}); });
+  auto none = log.wait(1, milliseconds(30'000));
+  stopper.join();
+  REQUIRE_FALSE(none);
+  CHECK(none.error().message == "no more");
+  // Events still come first: nothing is lost to an interruption.
+  log.push(item(8));
+  REQUIRE(log.wait(1, milliseconds(0)));
+}
