@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 
@@ -46,6 +47,8 @@ Faults& faults() {
 }
 
 bool may_fire() {
+  const char* role = std::getenv("ALLOT_FAULT_ROLE");
+  if (role != nullptr && std::strcmp(role, ::program_invocation_short_name) != 0) return false;
   const char* flag = std::getenv("ALLOT_FAULT_FLAG");
   if (flag == nullptr) return true;
   const int fd = ::open(flag, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

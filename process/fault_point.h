@@ -4,7 +4,7 @@
 // ALLOT_FAULT=NAME:N[,NAME:N…] kills the process with SIGKILL at its N-th passage of NAME (1-based, counted per
 // process). ALLOT_SABOTAGE=NAME[,NAME…] makes a build lie on purpose, so that the checker can be shown to notice. Both
 // are read from the environment of driver, worker node and guard alike; ALLOT_FAULT_FLAG=PATH makes a fault fire in one
-// process only: the first that can create PATH with O_EXCL.
+// process only: the first that can create PATH with O_EXCL. ALLOT_FAULT_ROLE=PROGRAM: only in processes of that name.
 #pragma once
 
 namespace allot {

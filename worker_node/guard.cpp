@@ -405,6 +405,7 @@ void Guard::begin_stop(Running& running, ExitClass reason, std::string text, std
 }
 
 void Guard::end_leftovers(Running& running) {
+  if (ALLOT_SABOTAGED("leave_orphans")) return;
   if (!reap_orphans(0, running.usage, running.orphans)) return;
   const std::int64_t begun = monotonic_ns();
   const std::int64_t kill_at = begun + (running.stop_reason ? 0 : options_.leftover_grace_milliseconds * 1'000'000);
@@ -436,7 +437,7 @@ void Guard::end_leftovers(Running& running) {
 void Guard::classify(Running& running, int status, const Launch& launch) {
   FinishedRecord& record = running.record;
   ExitInfo& info = record.exit_info;
-  info = decode_wait_status(status);
+  info = decode_wait_status(ALLOT_SABOTAGED("always_done") ? 0 : status);
   if (running.stop_reason) {
     info.exit_class = *running.stop_reason;
     info.text = running.stop_text;
