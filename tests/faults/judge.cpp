@@ -19,7 +19,8 @@ struct End {
 
 /// Whether a run that ended so may be followed by another one of the same task.
 bool may_run_again(ExitClass end) {
-  return end == ExitClass::lost || end == ExitClass::node_failed || end == ExitClass::preempted;
+  return end == ExitClass::lost || end == ExitClass::node_failed || end == ExitClass::preempted ||
+         end == ExitClass::killed;
 }
 
 std::string key_text(const RunKey& key) {
@@ -213,7 +214,9 @@ class Judge {
       if (auto found = end_of(run->second)) end = found;
     }
     if (!end) return say("forgotten", what + ": submission " + std::to_string(*newest) + " has no end in the records");
-    if (demands_.strict && end->info.exit_class != ExitClass::done && end->info.exit_class != ExitClass::error) {
+    const ExitClass how = end->info.exit_class;
+    if (demands_.strict && how != ExitClass::done && how != ExitClass::error &&
+        !(demands_.tasks_killed && how == ExitClass::signaled)) {
       say("given_up", what + " ended as " + describe(end->info) + ": " + end->info.text);
     }
   }

@@ -11,8 +11,9 @@
 namespace allot::faults {
 
 struct Demands {
-  bool all_ended = true;  ///< every step has an end: the batch was driven to it
-  bool strict = false;    ///< every task ended as it said itself: nothing was given up as lost
+  bool all_ended = true;      ///< every step has an end: the batch was driven to it
+  bool strict = false;        ///< every task ended as it said itself: nothing was given up as lost
+  bool tasks_killed = false;  ///< somebody killed tasks: with `strict` they may have ended by a signal
 };
 
 /// One line per violation, "RULE: step N: …"; empty: all rules hold. Knows nothing of states that the library derives.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Judges a batch by its ledger and by what its tasks did, and by nothing that drove it.
 //
-// usage: ledger_checker BATCH --effects DIR [--running] [--strict] [--wait SECONDS]
+// usage: ledger_checker BATCH --effects DIR [--running] [--strict] [--killed] [--wait SECONDS]
 //   --running   the batch has not been driven to its end: tasks without an end and living processes are no violation
 //   --strict    every task must have ended by itself: none may be given up as lost
+//   --killed    tasks were killed from outside: with --strict, too, they may have ended by a signal
 //   --wait      how long processes of the batch may take to leave (default 0)
 // Exit status 0: every rule holds; 1: a line per violation on stdout; 2: the batch cannot be read, or misuse.
 #include <poll.h>
@@ -36,6 +37,8 @@ int main(int argc, char** argv) {
       demands.all_ended = false;
     } else if (argument == "--strict") {
       demands.strict = true;
+    } else if (argument == "--killed") {
+      demands.tasks_killed = true;
     } else if (argument == "--effects" && i + 1 < argc) {
       effects = argv[++i];
     } else if (argument == "--wait" && i + 1 < argc) {
@@ -47,7 +50,7 @@ int main(int argc, char** argv) {
     }
   }
   if (batch_path.empty() || effects.empty()) {
-    return misuse("usage: ledger_checker BATCH --effects DIR [--running] [--strict] [--wait SECONDS]");
+    return misuse("usage: ledger_checker BATCH --effects DIR [--running] [--strict] [--killed] [--wait SECONDS]");
   }
   auto batch = allot::BatchDirectory::open(batch_path);
   if (!batch) return misuse(batch.error().message);

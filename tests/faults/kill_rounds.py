@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Kills processes of batches, resumes, and lets the checker judge. docs/faults.md says what is promised.
+
+usage: kill_rounds.py boundary|random --build DIR [--sample N] [--rounds N] [--seed N] [--jobs N] [--only TEXT]
+  boundary   one round per row of fault_points.txt and passage (1st, 2nd, 5th); --sample N: only N of them, spread
+  random     --rounds N rounds (default 50), each with one to three kills at moments drawn from the seed
+Exit status 0: nothing was violated; 1: each violation with its story; 2: misuse.
+"""
+import argparse
+import concurrent.futures
+import contextlib
+import os
+import pathlib
+import random
+import signal
+import sys
+import time
+
+from fault_batch import LONG_STEP, FaultBatch, Programs, Violation
+
+PASSAGES = (1, 2, 5)
+
+
+def read_table():
+    """Rows (point, role, situation, passages) of fault_points.txt."""
+    rows = []
+    for line in (pathlib.Path(__file__).parent / "fault_points.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            point, role, situation, passages = line.split()
+            rows.append((point, role, situation, int(passages)))
+    return rows
+
+
+def boundary_rounds():
+    return [(point, role, situation, n) for point, role, situation, passages in read_table()
+            for n in PASSAGES if n <= passages]
+
+
+def kill(pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def boundary(batch, point, role, situation, passage):
+    fault = f"{point}:{passage}"
+    if situation == "run":
+        batch.standard_tasks()
+        status = batch.finish(batch.start("run", fault, role))
+    elif situation == "guard_dies":
+        batch.standard_tasks(long_seconds=2)
+        driver = batch.start("run", fault, role)
+        kill(batch.guard_of(batch.wait_for_start(LONG_STEP, driver)))
+        status = batch.finish(driver)
+    else:
+        batch.standard_tasks(long_seconds=2)
+        driver = batch.start("run")
+        batch.wait_for_start(LONG_STEP, driver)
+        kill(driver.pid)
+        batch.finish(driver)
+        if point.endswith("_worker"):  # a driver starts worker nodes only where none is left to adopt
+            for pid in batch.processes()["node"]:
+                kill(pid)
+        status = batch.finish(batch.start("resume", fault, role))
+    if not batch.flag.exists():
+        raise Violation(f"not_passed: {role} does not pass {fault} ({situation}): correct fault_points.txt")
+    if not batch.was_made():
+        if batch.finish(batch.start("resume")) < 2:
+            raise Violation("half_made: resume took a batch that was never made whole")
+        return batch.must_be_untouched()
+    if status not in (0, 1):
+        batch.resume_to_the_end()
+    batch.must_be_clean("--strict")
+
+
+def random_kills(batch, seed):
+    """Up to three kills (a loss is repeated three times at most), at any moment from the first process on."""
+    draw = random.Random(seed)
+    tasks = [{"command": batch.effect_command(step, draw.choice([0, 0, 0, 1]), round(draw.uniform(0, 0.06), 3),
+                                              *draw.choice([[], [], [], [], ["escape"]]))} for step in range(40)]
+    batch.write_tasks(tasks)
+    driver = batch.start("run")
+    tasks_killed = False
+    for _ in range(draw.randint(1, 3)):
+        target = draw.choice(["driver", "node", "guard", "task"])
+        time.sleep(draw.uniform(0, 0.7))  # the moment itself is what is drawn, not a wait for something
+        victims = batch.processes()[target]
+        if not victims:
+            continue
+        victim = draw.choice(sorted(victims))
+        batch.history.append(f"kill -9 {target} {victim}")
+        kill(victim)
+        tasks_killed = tasks_killed or target == "task"
+        if target == "driver":
+            batch.finish(driver)
+            if not batch.was_made():
+                return batch.must_be_untouched()
+            driver = batch.start("resume")
+    if batch.finish(driver) not in (0, 1):
+        if not batch.was_made():
+            return batch.must_be_untouched()
+        batch.resume_to_the_end()
+    batch.must_be_clean("--strict", *(["--killed"] if tasks_killed else []))
+
+
+def run_one(programs, name, play):
+    """Returns a failure's text, or nothing."""
+    with contextlib.ExitStack() as stack:
+        try:
+            batch = stack.enter_context(FaultBatch(programs))
+            play(batch)
+        except Violation as violation:
+            return f"VIOLATION in {name}\n{violation}\n{batch.story()}\n"
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("kind", choices=["boundary", "random"])
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--sample", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", default="")
+    options = parser.parse_args()
+    programs = Programs(options.build)
+    plays = []
+    if options.kind == "boundary":
+        rounds = boundary_rounds()
+        if options.sample:
+            rounds = [rounds[i * len(rounds) // options.sample] for i in range(options.sample)]
+        for row in rounds:
+            plays.append((" ".join(map(str, row)), lambda batch, row=row: boundary(batch, *row)))
+    else:
+        for seed in range(options.seed, options.seed + options.rounds):
+            plays.append((f"random seed {seed}", lambda batch, seed=seed: random_kills(batch, seed)))
+    plays = [play for play in plays if options.only in play[0]]
+    began = time.monotonic()
+    failures = 0
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for failure in pool.map(lambda play: run_one(programs, *play), plays):
+            if failure:
+                failures += 1
+                print(failure, flush=True)
+    print(f"{options.kind}: {len(plays)} rounds, {failures} violations, {time.monotonic() - began:.0f} s")
+    return 1 if failures or not plays else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
