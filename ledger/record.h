@@ -131,19 +131,17 @@ struct EndedRecord {
 using Record = std::variant<OpenedRecord, StartedRecord, FinishedRecord, IntentRecord, SubmittedRecord, VerdictRecord,
                             WithdrawnRecord, AbandonedRecord, EndedRecord>;
 
-/// Appends the framed bytes of one record to `bytes`, for a frame that begins at `offset` of its file. Texts longer
-/// than fit are cut at a UTF-8 boundary: of an ExitInfo the last 10 000 characters stay, of others the first bytes.
-/// Returns how many frames it became, numbered `sequence`, `sequence` + 1, …: more than one only for an intent or a
-/// withdrawal of many separate ranges of steps, whose frames each hold a part of the ranges and repeat the rest.
+/// Appends one record as a frame that begins at `offset` of its file. Texts longer than fit are cut at a UTF-8
+/// boundary: of an ExitInfo the last 10 000 characters stay, of others the first bytes. Returns how many frames it
+/// became, numbered from `sequence` on: more than one only for tens of thousands of separate ranges of steps; each then
+/// holds a part.
 std::uint64_t append_frame(std::string& bytes, const Record& record, std::uint64_t sequence, std::uint64_t offset);
 
 struct DecodedRecord {
   Record record;
   std::uint64_t sequence = 0;
 };
-
-/// Decodes a payload whose checksum was good. Nothing for an unknown type. Error: gave_up (a frame whose fields do not
-/// add up).
+/// Decodes a payload whose checksum was good. Nothing for an unknown type. Error: gave_up (its fields do not add up).
 Result<std::optional<DecodedRecord>> decode_payload(std::string_view payload);
 
 /// Last `max_characters` characters of text: never starts inside a UTF-8 sequence; other bytes count as one each.

@@ -133,10 +133,10 @@ TEST_CASE("any bit flipped costs the frame it lies in and no other") {
   }
 }
 
-TEST_CASE("any byte replaced, and any two bytes far apart, cost their frames only") {
+TEST_CASE("any byte replaced costs its frame only") {
   const Sample sample = Sample::random(4, 40);
   RandomRecords random(5);
-  for (int i = 0; i < 20'000; ++i) {
+  for (int i = 0; i < 6'000; ++i) {
     std::string bytes = sample.bytes;
     const std::size_t at = kHeaderBytes + random.below(bytes.size() - kHeaderBytes);
     const char before = bytes[at];
