@@ -25,7 +25,7 @@ step() {
   fi
 }
 
-# build PRESET: configures and builds it into build/PRESET.
+# build PRESET [TARGET]: configures and builds it into build/PRESET.
 build() {
   local launcher=()
   if command -v ccache >/dev/null; then
@@ -34,5 +34,5 @@ build() {
   step "configure ($1)" "the error above says what is missing; if build/$1 was made by another compiler or machine: rm -r build/$1" \
     cmake -S "$allot_root" --preset "$1" "${launcher[@]}"
   step "build ($1, $jobs jobs)" "the first error above names file and line; out of memory: set JOBS=1" \
-    cmake --build "$allot_root/build/$1" -j "$jobs"
+    cmake --build "$allot_root/build/$1" -j "$jobs" ${2:+--target "$2"}
 }

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT
+// Any file as a cluster: it becomes a configuration with a queue, or an error that names the file.
+#include "engine/cluster_config_file.h"
+#include "tests/fuzz/fuzz.h"
+
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const std::vector<allot::ParameterSpec> specs = {
+      {"slots", allot::ParameterType::integer, "", 1, 4096, {}},
+      {"memory", allot::ParameterType::size, "", {}, {}, {}},
+      {"kill_grace", allot::ParameterType::duration, "", 0, 3'600'000, {}},
+      {"pin", allot::ParameterType::text, "", {}, {}, {"auto", "always", "never"}},
+      {"verbose", allot::ParameterType::boolean, "", {}, {}, {}},
+  };
+  const allot::fuzz::MemoryFile file(allot::fuzz::as_text(data, size));
+  auto name = allot::read_plugin_name(file.path());
+  allot::fuzz::require(name || !name.error().message.empty(), "an error says what is wrong");
+  auto config = allot::read_cluster_config(file.path(), specs);
+  if (config) {
+    allot::fuzz::require(!config->queues.empty(), "a cluster has a queue");
+  } else {
+    allot::fuzz::require(config.error().message.find(file.path()) != std::string::npos, "an error names the file");
+  }
+  return 0;
+}
