@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include <cerrno>
 #include <cstring>
@@ -67,6 +68,30 @@ ssize_t pread_all(int fd, void* buffer, std::size_t size, off_t offset) {
     done += static_cast<std::size_t>(n);
   }
   return static_cast<ssize_t>(done);
+}
+
+void close_on_exec_from(int first) {
+#ifdef SYS_close_range
+  constexpr unsigned kCloexec = 1u << 2;  // CLOSE_RANGE_CLOEXEC, which older headers lack
+  if (::syscall(SYS_close_range, static_cast<unsigned>(first), ~0u, kCloexec) == 0) return;
+#endif
+  const long most = ::sysconf(_SC_OPEN_MAX);
+  for (int fd = first; fd < most; ++fd) {
+    const int flags = ::fcntl(fd, F_GETFD);
+    if (flags >= 0) ::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+  }
+}
+
+void close_all_but(int kept) {
+  const long most = ::sysconf(_SC_OPEN_MAX);
+#ifdef SYS_close_range
+  const int end = kept > 2 ? kept : 2;
+  const bool below = kept <= 3 || ::syscall(SYS_close_range, 3u, static_cast<unsigned>(kept - 1), 0u) == 0;
+  if (below && ::syscall(SYS_close_range, static_cast<unsigned>(end + 1), ~0u, 0u) == 0) return;
+#endif
+  for (int fd = 3; fd < most; ++fd) {
+    if (fd != kept) ::close(fd);
+  }
 }
 
 Result<std::string> read_file(const std::string& path, std::size_t max_bytes) {

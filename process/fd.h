@@ -58,6 +58,12 @@ Result<std::string> read_file(const std::string& path, std::size_t max_bytes = 6
 /// Writes a file under a temporary name in the same directory, syncs it, renames it, syncs the directory.
 Result<void> write_file_durably(const std::string& path, std::string_view bytes, mode_t mode = 0600);
 
+/// Marks every descriptor from `first` on close-on-exec: what whoever started this process left open goes no further.
+void close_on_exec_from(int first);
+
+/// Closes every descriptor above 2 but `kept` (-1: none). For a program's first line: nothing of its own is open yet.
+void close_all_but(int kept);
+
 /// fsync(2) of a directory, so that names made in it survive a power loss.
 Result<void> sync_directory(const std::string& path);
 

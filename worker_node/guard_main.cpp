@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <fcntl.h>
-
 #include <cstdio>
 
+#include "process/fd.h"
 #include "worker_node/guard.h"
 
 int main(int argc, char** argv) {
@@ -11,9 +10,7 @@ int main(int argc, char** argv) {
     std::fputs("allot-guard is started by allot-worker-node only; to run tasks, use `allot run`\n", stderr);
     return 2;
   }
-  // They came through exec on purpose; the tasks must not get them.
-  for (int fd : {options->shared_fd, options->poke_fd, options->wake_fd, options->lifeline_fd, options->lock_fd}) {
-    if (fd >= 0) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-  }
+  // Some came through exec on purpose, others by somebody's neglect; the tasks must get none of them.
+  allot::close_on_exec_from(3);
   return allot::Guard(*options).run();
 }

@@ -14,6 +14,7 @@
 #include <cstdio>
 
 #include "ledger/batch_directory.h"
+#include "process/fd.h"
 #include "process/identity.h"
 #include "process/install_paths.h"
 #include "worker_node/by_hand.h"
@@ -233,6 +234,8 @@ int run(int argc, char** argv) {
   settings.node.sample_interval = std::chrono::milliseconds(sample);
   settings.node.commit_interval = std::chrono::milliseconds(commit);
 
+  // A worker node may outlive its driver: a lock or a pipe that the driver had must not live on in it.
+  close_all_but(settings.channel_fd);
   // Orphans of a guard that was killed come here, where they are ended.
   settings.node.adopts_orphans = ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0;
   if (!settings.steps.empty()) return run_by_hand(settings.node, settings.steps);
