@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT
+#include <boost/filesystem.hpp>
+#include <memory>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <CLI/CLI.hpp>
+
+#include "cli/console.h"
+#include "cli/driving.h"
+#include "cli/verb.h"
+#include "engine/batch_home.h"
+#include "engine/batch_maker.h"
+#include "engine/task_source.h"
+#include "protocol/distributor_id.h"
+#include "protocol/units.h"
+
+namespace allot::cli {
+namespace {
+
+class RunVerb final : public Verb {
+ public:
+  std::string name() const override { return "run"; }
+  std::string summary() const override { return "Run shell lines, or a command for many arguments"; }
+  VerbText text() const override;
+  bool takes_command() const override { return true; }
+  void take_command(std::vector<std::string> words) override {
+    words_ = std::move(words);
+    has_command_ = true;
+  }
+
+  void describe(CLI::App& app) override {
+    app.add_option(
+           "FILE", file_,
+           "Tasks: a shell line per line, or JSON lines if the first visible character is {; - is standard input")
+        ->type_name("FILE");
+    driving_.describe(app);
+    app.add_option("--each", each_, "Run COMMAND once for each line of this file (-: standard input)")
+        ->type_name("FILE");
+    app.add_flag("-0,--null", null_, "The items of --each, or the lines of FILE, end with NUL instead of newline");
+    app.add_option("--array", array_, "Run COMMAND N times; ALLOT_ARRAY_STEP_ID tells each its step, 0 to N-1")
+        ->type_name("N");
+    app.add_flag("--lines", lines_, "FILE has shell lines, whatever it looks like")
+        ->excludes(app.add_flag("--jsonl", jsonl_, "FILE has JSON lines, whatever it looks like"));
+    app.add_option(
+           "--batch-dir", batch_dir_,
+           "Directory for the batch, which must not exist or be empty; default: one below $XDG_STATE_HOME/allot")
+        ->type_name("DIR");
+    app.add_option("--name", name_, "Name of the batch, for people and schedulers")->type_name("TEXT");
+    app.add_option("--cores", cores_, "Cores of each task that does not ask for others")->type_name("N");
+    app.add_option("--memory", memory_, "Memory limit of each task that does not ask for another: 512M, 1.5G")
+        ->type_name("SIZE");
+    app.add_option("--timeout", timeout_, "Runtime limit of each task that does not ask for another: 90, 1h30m")
+        ->type_name("TIME");
+    app.add_option("--queue", queue_, "Queue of each task that does not ask for another")->type_name("NAME");
+    app.add_flag("--allow-empty", allow_empty_, "No tasks at all is success instead of misuse");
+  }
+
+  int run(Services& services) override;
+
+ private:
+  Result<std::unique_ptr<TaskSource>> make_source(int interrupt_descriptor) const;
+  Result<std::unique_ptr<TaskSource>> make_template_source(int interrupt_descriptor) const;
+  Result<RequestedResources> default_resources() const;
+  Result<std::string> batch_path(const std::string& id) const;
+
+  DrivingOptions driving_;
+  std::optional<std::string> file_, each_, batch_dir_, memory_, timeout_;
+  std::optional<std::int64_t> array_, cores_;
+  std::string name_, queue_;
+  bool null_ = false, lines_ = false, jsonl_ = false, allow_empty_ = false;
+  bool has_command_ = false;
+  std::vector<std::string> words_;  // behind "--"
+};
+
+VerbText RunVerb::text() const {
+  return {
+      {"run [OPTIONS] FILE|-", "run [OPTIONS] -- COMMAND... ::: ARGUMENT... [::: ARGUMENT...]",
+       "run [OPTIONS] --each FILE|- [-0] -- COMMAND...", "run [OPTIONS] --array N -- COMMAND...",
+       "run [OPTIONS] -- COMMAND..."},
+      "Runs every task, several at a time, keeps its output, exit status and usage in a batch directory, and tells at "
+      "the end what became of them.\n\n"
+      "In COMMAND, {} is the argument and {#} the step (0, 1, ...); a COMMAND without {} gets the argument at its end. "
+      "Several lists of arguments give every combination; {1}, {2}, ... are their elements. Arguments are passed as "
+      "they "
+      "are, never through a shell.\n\n"
+      "Ctrl-C (or SIGTERM, SIGHUP) cancels: nothing new is started and running tasks get TERM, then KILL after "
+      "--grace; "
+      "a second one kills at once. A batch that was cut short is finished by allot resume.\n\n"
+      "Exit status: 0 if every task is done, 1 if some are not, 2 for wrong usage or bad input, 3 if the cluster or "
+      "the "
+      "batch directory cannot be used, 128+N if signal N stopped the run.",
+      {{"allot run lines.txt", "a shell line per task"},
+       {"allot run -j 8 --timeout 10m -- gzip -k {} ::: *.log", "a command per file, 8 at a time"},
+       {"find . -name '*.png' -print0 | allot run -0 --each - -- optipng {}", "any file names, safely"},
+       {"allot run --array 100 -- ./simulate --seed {#}", "a hundred steps of one command"}}};
+}
+
+Result<RequestedResources> RunVerb::default_resources() const {
+  RequestedResources resources;
+  if (cores_) {
+    if (*cores_ < 1 || *cores_ > 1'000'000) return fail(ErrorCode::fix_request, "--cores: must be 1 to 1000000");
+    resources.cores = static_cast<std::uint32_t>(*cores_);
+  }
+  if (memory_) {
+    auto size = parse_size(*memory_);
+    if (!size) return fail(size.error().with_context("--memory"));
+    if (*size == 0) return fail(ErrorCode::fix_request, "--memory: must be more than 0");
+    resources.memory_bytes = *size;
+  }
+  if (timeout_) {
+    auto duration = parse_duration(*timeout_);
+    if (!duration) return fail(duration.error().with_context("--timeout"));
+    if (*duration == 0) return fail(ErrorCode::fix_request, "--timeout: must be more than 0");
+    resources.runtime_milliseconds = *duration;
+  }
+  resources.queue = queue_;
+  return resources;
+}
+
+Result<std::string> RunVerb::batch_path(const std::string& id) const {
+  if (batch_dir_) {
+    if (batch_dir_->empty()) return fail(ErrorCode::fix_request, "--batch-dir: the path is empty");
+    return *batch_dir_;
+  }
+  auto home = batch_home();
+  if (!home) return home;
+  return *home + "/" + id;
+}
+
+Result<std::unique_ptr<TaskSource>> RunVerb::make_source(int interrupt_descriptor) const {
+  const auto misuse = [](const std::string& text) { return fail(ErrorCode::fix_request, text); };
+  if (!has_command_) {
+    if (each_ || array_) {
+      return misuse(fmt::format("{} needs a command: allot run {} ... -- COMMAND", each_ ? "--each" : "--array",
+                                each_ ? "--each" : "--array"));
+    }
+    if (!file_) return misuse("nothing to run: name a FILE of tasks (- for standard input) or a command behind --");
+    auto reader = DelimitedReader::open(*file_, null_ ? '\0' : '\n', interrupt_descriptor);
+    if (!reader) return fail(std::move(reader.error()));
+    const auto format = lines_ ? LineFormat::shell_lines : jsonl_ ? LineFormat::json : LineFormat::detect;
+    return make_line_source(std::move(*reader), format, boost::filesystem::current_path().string());
+  }
+  if (file_) {
+    return misuse(
+        fmt::format("both a FILE ({}) and a command behind -- were given; for a command per line of the file: "
+                    "allot run --each {} -- COMMAND",
+                    *file_, *file_));
+  }
+  if (lines_ || jsonl_) return misuse("--lines and --jsonl are about a FILE of tasks; with a command there is none");
+  return make_template_source(interrupt_descriptor);
+}
+
+Result<std::unique_ptr<TaskSource>> RunVerb::make_template_source(int interrupt_descriptor) const {
+  const auto misuse = [](const std::string& text) { return fail(ErrorCode::fix_request, text); };
+  std::vector<std::string> command;
+  std::vector<std::vector<std::string>> lists;
+  for (const auto& word : words_) {
+    if (word == ":::") {
+      lists.emplace_back();
+    } else if (word == "::::") {
+      return misuse("\":::: FILE\" is not known here: use --each FILE");
+    } else {
+      (lists.empty() ? command : lists.back()).push_back(word);
+    }
+  }
+  if (command.empty()) return misuse("the command behind -- is missing");
+  if (command[0].empty()) return misuse("the program's name behind -- is empty");
+  if (int{!lists.empty()} + int{each_.has_value()} + int{array_.has_value()} > 1) {
+    return misuse(":::, --each and --array exclude each other");
+  }
+  if (null_ && !each_) return misuse("-0 is about the items of --each or the lines of FILE; neither was given");
+  if (!lists.empty()) return make_product_source(std::move(command), std::move(lists));
+  if (each_) {
+    auto reader = DelimitedReader::open(*each_, null_ ? '\0' : '\n', interrupt_descriptor);
+    if (!reader) return fail(std::move(reader.error()));
+    return make_each_source(std::move(command), std::move(*reader));
+  }
+  if (!array_) return make_command_source(std::move(command), 1, false);
+  if (*array_ < 1 || *array_ > static_cast<std::int64_t>(kMaxArrayStep) + 1) {
+    return misuse(fmt::format("--array {}: must be 1 to {}", *array_, kMaxArrayStep + 1));
+  }
+  return make_command_source(std::move(command), static_cast<std::uint64_t>(*array_), true);
+}
+
+int RunVerb::run(Services& services) {
+  SignalStop stop;
+  if (driving_.cluster.empty()) driving_.cluster = kDefaultCluster;
+  auto grace = parse_grace(driving_.grace);
+  if (!grace) return tell_failure(grace.error());
+  auto resources = default_resources();
+  if (!resources) return tell_failure(resources.error());
+  auto source = make_source(stop.descriptor());
+  if (!source) return stop.take() > 0 ? 128 + stop.first_signal() : tell_failure(source.error());
+  auto cluster = open_cluster(services, driving_.cluster, driving_.slots);
+  if (!cluster) return tell_failure(cluster.error());
+  auto parts = make_parts(*cluster);
+  if (!parts) return tell_failure(parts.error());
+  auto id = new_id_base();
+  if (!id) return tell_failure(id.error());
+  auto path = batch_path(*id);
+  if (!path) return tell_failure(path.error());
+
+  BatchInfo info;
+  info.batch_id = *id;
+  info.name = name_;
+  info.cluster = stored_name(driving_.cluster);
+  boost::system::error_code error;
+  info.cwd = boost::filesystem::current_path(error).string();
+  if (error) return tell_failure({ErrorCode::fix_request, "the current directory is gone: " + error.message()});
+  info.default_resources = *resources;
+  auto batch = make_batch(*path, std::move(info), services.environment, **source);
+  if (!batch) {
+    if (stop.take() > 0) return 128 + stop.first_signal();
+    if (batch.error().code == ErrorCode::not_available && allow_empty_) return kSuccess;
+    return tell_failure(batch.error().code == ErrorCode::not_available
+                            ? Error{ErrorCode::fix_request, batch.error().message}
+                            : batch.error());
+  }
+  spdlog::debug("batch {} made at {}", *id, batch->directory.path());
+  if (!driving_.quiet) {
+    for (const auto& note : (*source)->notes()) tell("allot: " + note);
+  }
+  return drive(*parts, batch->directory, batch->driver, driving_, *grace, stop,
+               [&batch](const DriverContext&) -> Result<BatchState> { return fresh_state(std::move(batch->plan)); });
+}
+
+}  // namespace
+
+std::unique_ptr<Verb> make_run_verb() {
+  return std::make_unique<RunVerb>();
+}
+
+}  // namespace allot::cli

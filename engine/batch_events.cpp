@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+// What a driver makes of events: ends, repetitions of lost runs, and what becomes of those that wait.
+#include <algorithm>
+
+#include "engine/batch_run.h"
+#include "process/fault_point.h"
+
+namespace allot {
+namespace {
+
+// Ends that say nothing about the task itself.
+bool is_loss(ExitClass exit_class) {
+  return exit_class == ExitClass::lost || exit_class == ExitClass::node_failed || exit_class == ExitClass::preempted;
+}
+
+bool is_final(TaskStage stage) {
+  return stage == TaskStage::done || stage == TaskStage::failed || stage == TaskStage::abandoned;
+}
+
+}  // namespace
+
+bool BatchRun::take_events() {
+  const auto now = Clock::now();
+  if (event_fault_.is_on && event_fault_.again_at > now) return false;
+  auto events = context_.distributor.wait_for_events(cursor_, std::chrono::milliseconds(0));
+  if (!events) {
+    const Error& error = events.error();
+    if (error.code == ErrorCode::retry_later) {
+      note_fault(event_fault_, error);
+      return false;
+    }
+    give_up(error);
+    // Nothing will start any more; what runs may still end.
+    event_fault_.is_on = true;
+    event_fault_.again_at = now + std::chrono::seconds(1);
+    const auto snapshot = context_.distributor.get_submitted_or_running({});
+    is_lost_ = !snapshot || std::none_of(snapshot->phases.begin(), snapshot->phases.end(),
+                                         [](const auto& item) { return item.second == TaskPhase::running; });
+    return false;
+  }
+  event_fault_.is_on = false;
+  for (const Event& event : *events) {
+    if (event.sequence <= cursor_) continue;  // delivered again
+    cursor_ = event.sequence;
+    take_event(event);
+  }
+  if (!events->empty()) last_change_ = now;
+  return !events->empty();
+}
+
+void BatchRun::take_event(const Event& event) {
+  if (event.step >= board_.size() || event.batch_directory != context_.batch.path()) return;
+  // An older submission's news changes nothing: a newer run has been decided on, and the ledger keeps it as evidence.
+  if (board_[event.step].submission != event.submission) return;
+  if (event.phase == TaskPhase::finished) return take_end(event);
+  const TaskStage stage = board_[event.step].stage;
+  if (event.phase == TaskPhase::running && (stage == TaskStage::queued || stage == TaskStage::unknown)) {
+    board_.set_stage(event.step, TaskStage::running);
+    running_.insert(static_cast<std::uint32_t>(event.step));
+  }
+}
+
+void BatchRun::take_end(const Event& event) {
+  ALLOT_FAULT_POINT("driver_end_event");
+  const TaskCell before = board_[event.step];
+  const ExitInfo info = event.exit_info.value_or(ExitInfo{});
+  if (is_final(before.stage)) {
+    // A late result replaces a loss that was not followed by another run. Those that waited have been decided on.
+    if (before.stage == TaskStage::failed && is_loss(before.exit_class) && !is_loss(info.exit_class)) {
+      board_.set_end(event.step, info.exit_class);
+    }
+    return;
+  }
+  running_.erase(static_cast<std::uint32_t>(event.step));
+  const bool has_started = before.stage == TaskStage::running || event.wall_seconds.has_value();
+  if (event.wall_seconds) result_.highlights.add_wall_seconds(event.step, *event.wall_seconds);
+  if (event.max_rss_bytes) result_.highlights.add_max_rss(event.step, *event.max_rss_bytes);
+  if (event.output_incomplete) ++result_.incomplete_outputs;
+  if (is_loss(info.exit_class)) {
+    if (!ALLOT_SABOTAGED("engine_no_verdict")) {
+      VerdictRecord verdict;
+      verdict.key = {static_cast<std::uint32_t>(event.step), event.submission, 0};
+      verdict.started = has_started;
+      verdict.exit_info = info;
+      verdict.at_ns = unix_nanoseconds();
+      context_.log.note(verdict);
+    }
+    const bool may_rerun = before.losses < context_.settings.loss_retries && stop_requests_ == 0 && !result_.trouble;
+    if (may_rerun) return rerun(event.step, info, has_started);
+  }
+  if (info.exit_class == ExitClass::killed && !has_started) {
+    withdrawn_[event.submission].push_back(static_cast<std::uint32_t>(event.step));
+  }
+  settle(event.step, info);
+}
+
+void BatchRun::rerun(std::uint64_t step, const ExitInfo& info, bool has_started) {
+  TaskCell& cell = board_.edit(step);
+  ++cell.losses;
+  if (!has_started) --cell.attempt;
+  context_.observer.failed(step, info, true);
+  make_ready(step);
+}
+
+void BatchRun::settle(std::uint64_t step, const ExitInfo& info) {
+  board_.set_end(step, info.exit_class);
+  if (!info.is_done()) {
+    result_.highlights.add_failure(step, info);
+    context_.observer.failed(step, info, false);
+  }
+  // After a cancellation nothing more is decided: the tasks that wait may run when the batch is resumed.
+  if (stop_requests_ == 0) release_dependents(step);
+}
+
+void BatchRun::release_dependents(std::uint64_t step) {
+  if (unmet_.empty()) return;
+  std::vector<std::uint32_t> ended = {static_cast<std::uint32_t>(step)};
+  while (!ended.empty()) {
+    const std::uint32_t cause = ended.back();
+    ended.pop_back();
+    const bool is_done = board_[cause].stage == TaskStage::done;
+    for (const auto& edge : plan_.graph.dependents_of(cause)) {
+      if (board_[edge.dependent].stage != TaskStage::waiting) continue;
+      if (judge_dependency(edge.kind, is_done) == DependencyVerdict::satisfied) {
+        if (--unmet_[edge.dependent] == 0) make_ready(edge.dependent);
+        continue;
+      }
+      if (!board_[edge.dependent].was_abandoned) {
+        AbandonedRecord record;
+        record.step = edge.dependent;
+        record.cause_step = cause;
+        record.reason = is_done ? "it was to run only if step " + std::to_string(cause) + " does not end well"
+                                : "step " + std::to_string(cause) + ", which it waits for, is not done";
+        record.at_ns = unix_nanoseconds();
+        context_.log.note(record);
+      }
+      board_.set_stage(edge.dependent, TaskStage::abandoned);
+      ended.push_back(edge.dependent);
+    }
+  }
+}
+
+void BatchRun::note_withdrawn() {
+  for (auto& [number, steps] : withdrawn_) {
+    std::sort(steps.begin(), steps.end());
+    WithdrawnRecord record;
+    record.submission = number;
+    for (const std::uint32_t step : steps) record.steps.append(step);
+    record.reason = "cancelled by the user before it started";
+    record.at_ns = unix_nanoseconds();
+    context_.log.note(record);
+  }
+  withdrawn_.clear();
+}
+
+}  // namespace allot

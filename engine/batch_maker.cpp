@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+#include "engine/batch_maker.h"
+
+#include <boost/filesystem.hpp>
+
+#include "ledger/environment.h"
+#include "process/fault_point.h"
+
+namespace allot {
+namespace {
+
+namespace fs = boost::filesystem;
+
+// Takes away a batch that did not come to be; leaves the directory itself if it was there before.
+class Discard {
+ public:
+  Discard(std::string path, bool keep_directory) : path_(std::move(path)), keep_directory_(keep_directory) {}
+  Discard(const Discard&) = delete;
+  Discard& operator=(const Discard&) = delete;
+  ~Discard() {
+    if (path_.empty()) return;
+    boost::system::error_code ignored;
+    // Without it the rest is no batch, should this be cut short.
+    fs::remove(path_ + "/batch.json", ignored);
+    for (const char* name : {"environment", "tasks.data", "tasks.index", "epochs", "records", "output"}) {
+      fs::remove_all(path_ + "/" + name, ignored);
+    }
+    if (!keep_directory_) fs::remove(path_, ignored);
+  }
+  void forget() { path_.clear(); }
+
+ private:
+  std::string path_;
+  bool keep_directory_;
+};
+
+}  // namespace
+
+Result<MadeBatch> make_batch(const std::string& path, BatchInfo info, char* const* environment, TaskSource& source) {
+  if (auto checked = source.check(); !checked) return fail(std::move(checked.error()));
+  boost::system::error_code ignored;
+  const bool was_there = fs::exists(path, ignored);
+  auto directory = BatchDirectory::create(path, std::move(info));
+  if (!directory) return fail(std::move(directory.error()));
+  Discard discard(directory->path(), was_there);
+  ALLOT_FAULT_POINT("driver_batch_created");
+  auto written = write_environment(directory->environment_path(), capture_environment(environment));
+  if (!written) return fail(std::move(written.error()));
+  auto table = TaskTableWriter::open(directory->task_data_path(), directory->task_index_path());
+  if (!table) return fail(std::move(table.error()));
+  TaskCollector collector(std::move(*table), directory->info().default_resources);
+  if (auto delivered = source.deliver(collector); !delivered) return fail(std::move(delivered.error()));
+  const std::uint64_t count = collector.size();
+  if (count == 0) return fail(ErrorCode::not_available, source.name() + ": holds no tasks");
+  ALLOT_FAULT_POINT("driver_table_written");
+  auto plan = collector.finish(count != 1 || source.is_explicit_array());
+  if (!plan) return fail(std::move(plan.error()));
+  ALLOT_FAULT_POINT("driver_table_synced");
+  // Only a batch whose table is whole is ever driven: a killed driver leaves either nothing to resume or all of it.
+  auto driver = directory->claim();
+  if (!driver) return fail(std::move(driver.error()));
+  discard.forget();
+  ALLOT_FAULT_POINT("driver_claimed");
+  return MadeBatch{std::move(*directory), std::move(*driver), std::move(*plan)};
+}
+
+}  // namespace allot

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+#include "engine/batch_plan.h"
+
+#include <fmt/format.h>
+
+#include "protocol/distributor_id.h"
+
+namespace allot {
+
+RequestedResources with_defaults(const RequestedResources& own, const RequestedResources& defaults) {
+  RequestedResources merged = own;
+  if (!merged.cores) merged.cores = defaults.cores;
+  if (!merged.memory_bytes) merged.memory_bytes = defaults.memory_bytes;
+  if (!merged.runtime_milliseconds) merged.runtime_milliseconds = defaults.runtime_milliseconds;
+  if (!merged.gpus) merged.gpus = defaults.gpus;
+  if (!merged.ranks) merged.ranks = defaults.ranks;
+  if (!merged.nodes) merged.nodes = defaults.nodes;
+  if (merged.queue.empty()) merged.queue = defaults.queue;
+  if (merged.account.empty()) merged.account = defaults.account;
+  if (merged.constraint.empty()) merged.constraint = defaults.constraint;
+  merged.pass_through.insert(defaults.pass_through.begin(), defaults.pass_through.end());
+  return merged;
+}
+
+std::size_t PlanBuilder::group_of(const RequestedResources& own) {
+  RequestedResources merged = with_defaults(own, defaults_);
+  const auto [found, is_new] = groups_.try_emplace(std::move(merged), plan_.groups.size());
+  if (is_new) plan_.groups.push_back({found->first, {}});
+  return found->second;
+}
+
+void PlanBuilder::add(std::uint64_t first_step, std::uint64_t count, const RequestedResources& own,
+                      const std::vector<Dependency>& after) {
+  plan_.groups[group_of(own)].steps.append_range(first_step, count);
+  plan_.task_count = first_step + count;
+  for (const auto& dependency : after) {
+    for (std::uint64_t i = 0; i < count; ++i) plan_.graph.add(static_cast<std::uint32_t>(first_step + i), dependency);
+  }
+}
+
+void PlanBuilder::add_plain(std::uint64_t first_step, std::uint64_t count) {
+  if (!plain_group_) plain_group_ = group_of({});
+  plan_.groups[*plain_group_].steps.append_range(first_step, count);
+  plan_.task_count = first_step + count;
+}
+
+BatchPlan PlanBuilder::finish(bool is_array) {
+  plan_.is_array = is_array;
+  plan_.graph.seal();
+  groups_.clear();
+  plain_group_.reset();
+  return std::exchange(plan_, {});
+}
+
+Result<void> TaskCollector::check_room(std::uint64_t count) const {
+  if (count <= kMaxArrayStep + 1 - table_.size()) return {};
+  return fail(
+      ErrorCode::fix_request,
+      fmt::format("a batch may have {} tasks at most; split the input into several batches", kMaxArrayStep + 1));
+}
+
+Result<void> TaskCollector::add(const TaskSpec& task, std::uint64_t count) {
+  if (auto room = check_room(count); !room) return room;
+  auto first = table_.append(task, count);
+  if (!first) return fail(std::move(first.error()));
+  builder_.add(*first, count, task.resources, task.after);
+  return {};
+}
+
+Result<void> TaskCollector::add_shell_line(std::string_view line, std::uint64_t source_line) {
+  if (auto room = check_room(1); !room) return room;
+  auto step = table_.append_shell_line(line, source_line);
+  if (!step) return fail(std::move(step.error()));
+  builder_.add_plain(*step, 1);
+  return {};
+}
+
+Result<BatchPlan> TaskCollector::finish(bool is_array) {
+  if (auto synced = table_.sync(); !synced) return fail(std::move(synced.error()));
+  return builder_.finish(is_array);
+}
+
+}  // namespace allot

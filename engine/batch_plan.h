@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+// What a batch is to run: its steps by equal resources, and who waits for whom. Without the commands: they are in the
+// task table.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "engine/dependency_graph.h"
+#include "ledger/task_table.h"
+#include "protocol/resources.h"
+#include "protocol/result.h"
+#include "protocol/step_ranges.h"
+
+namespace allot {
+
+/// Steps that ask for the same, and so may be submitted as one array.
+struct PlannedGroup {
+  RequestedResources resources;  ///< with the batch's defaults filled in
+  StepRanges steps;
+};
+
+struct BatchPlan {
+  std::uint64_t task_count = 0;
+  bool is_array = true;  ///< false: one task that is no array element
+  std::vector<PlannedGroup> groups;
+  DependencyGraph graph;  ///< sealed
+};
+
+/// `own` where it states something, else `defaults`; pass-through options are joined, own first.
+RequestedResources with_defaults(const RequestedResources& own, const RequestedResources& defaults);
+
+/// Sorts steps into groups as they come, ascending. Not thread-safe.
+class PlanBuilder {
+ public:
+  explicit PlanBuilder(RequestedResources defaults) : defaults_(std::move(defaults)) {}
+
+  void add(std::uint64_t first_step, std::uint64_t count, const RequestedResources& own,
+           const std::vector<Dependency>& after);
+  /// For steps that state no resources and wait for nothing.
+  void add_plain(std::uint64_t first_step, std::uint64_t count);
+
+  /// Leaves the builder empty.
+  BatchPlan finish(bool is_array);
+
+ private:
+  std::size_t group_of(const RequestedResources& own);
+
+  RequestedResources defaults_;
+  BatchPlan plan_;
+  std::map<RequestedResources, std::size_t> groups_;
+  std::optional<std::size_t> plain_group_;
+};
+
+/// Appends tasks to the table and plans them at once. Refuses more tasks than an array may have steps.
+class TaskCollector {
+ public:
+  TaskCollector(TaskTableWriter table, RequestedResources defaults)
+      : table_(std::move(table)), builder_(std::move(defaults)) {}
+
+  /// Errors as TaskTableWriter::append, and fix_request beyond kMaxArrayStep + 1 tasks.
+  Result<void> add(const TaskSpec& task, std::uint64_t count = 1);
+  Result<void> add_shell_line(std::string_view line, std::uint64_t source_line);
+
+  std::uint64_t size() const { return table_.size(); }
+  /// Makes the rows durable and gives the plan out. Once.
+  Result<BatchPlan> finish(bool is_array);
+
+ private:
+  Result<void> check_room(std::uint64_t count) const;
+
+  TaskTableWriter table_;
+  PlanBuilder builder_;
+};
+
+}  // namespace allot

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+// How a driver ends what it has submitted: queued work is taken out in portions while the running trees get their TERM.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "engine/batch_run.h"
+
+namespace allot {
+namespace {
+
+constexpr int kQueuedCall = 1;
+constexpr int kRunningCall = 2;
+// So that a million ids are never in memory at once.
+constexpr std::size_t kMostIds = 16'384;
+constexpr std::chrono::milliseconds kPassPause{100};
+// Behind the time that the protocol gives a termination.
+constexpr std::chrono::seconds kTerminationBound{15};
+
+}  // namespace
+
+void BatchRun::take_stop_requests() {
+  const int fresh = context_.stop.take();
+  if (fresh == 0) return;
+  if (stop_requests_ == 0) {
+    context_.observer.notice(
+        fmt::format("cancelling: {} running tasks are asked to end (killed after {} s; once more "
+                    "kills them now), {} queued ones are taken out",
+                    board_.count(TaskStage::running), std::chrono::duration<double>(context_.settings.grace).count(),
+                    board_.count(TaskStage::queued)));
+    last_change_ = Clock::now();
+  }
+  stop_requests_ += fresh;
+  for (auto pending = pending_.begin(); pending != pending_.end();) {
+    if (!pending->second.again_at) {
+      ++pending;
+      continue;
+    }
+    // It was refused for the time being, and so is with nobody.
+    const Submission submission = std::move(pending->second.submission);
+    pending = pending_.erase(pending);
+    context_.log.note(SubmittedRecord{submission.number, {}, "cancelled before it was accepted", unix_nanoseconds()});
+    put_back(submission);
+  }
+}
+
+std::optional<std::string> BatchRun::id_of(std::uint64_t step) const {
+  const auto found = submissions_.find(board_[step].submission);
+  if (found == submissions_.end()) return std::nullopt;
+  const SubmissionIds& ids = found->second;
+  return make_distributor_id(ids.base, ids.is_array ? std::optional(step - ids.step_origin) : std::nullopt);
+}
+
+void BatchRun::pump_termination() {
+  for (const auto& report : terminator_->take_reports()) {
+    if (!report.outcomes) {
+      context_.observer.notice("ending tasks: " + report.outcomes.error().message);
+      continue;
+    }
+    std::uint64_t unreachable = 0;
+    std::string first;
+    for (const auto& [id, termination] : *report.outcomes) {
+      if (termination.outcome != TerminationOutcome::unreachable) continue;
+      if (unreachable++ == 0) first = id + ": " + termination.text;
+    }
+    if (unreachable > 0) {
+      context_.observer.notice(fmt::format("{} tasks cannot be ended ({})", unreachable, first));
+    }
+  }
+
+  const bool is_kill = stop_requests_ > 1;
+  const auto grace = is_kill ? std::chrono::milliseconds(0) : context_.settings.grace;
+  std::vector<std::string> ids;
+  const bool ask_again = kills_sent_ < std::min(stop_requests_, 2);
+  for (const std::uint32_t step : running_) {
+    if (board_[step].is_tried && !ask_again) continue;
+    if (auto id = id_of(step)) {
+      board_.edit(step).is_tried = true;
+      ids.push_back(std::move(*id));
+    }
+  }
+  kills_sent_ = std::min(stop_requests_, 2);
+  if (!ids.empty()) terminator_->terminate(kRunningCall, std::move(ids), grace);
+
+  if (board_.count(TaskStage::queued) == 0 || terminator_->is_busy(kQueuedCall)) return;
+  const auto now = Clock::now();
+  if (stop_cursor_ == board_.size()) {
+    // What was on its way to the distributor, or back from it, is found by another pass.
+    if (now < next_stop_pass_) return;
+    stop_cursor_ = 0;
+  }
+  ids.clear();
+  for (; stop_cursor_ < board_.size() && ids.size() < kMostIds; ++stop_cursor_) {
+    if (board_[stop_cursor_].stage != TaskStage::queued) continue;
+    if (auto id = id_of(stop_cursor_)) ids.push_back(std::move(*id));
+  }
+  next_stop_pass_ = now + kPassPause;
+  if (!ids.empty()) terminator_->terminate(kQueuedCall, std::move(ids), grace);
+}
+
+bool BatchRun::is_stopped() const {
+  if (board_.count(TaskStage::queued) + board_.count(TaskStage::running) == 0) return true;
+  return Clock::now() - last_change_ > context_.settings.grace + kTerminationBound;
+}
+
+}  // namespace allot

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT
+// How a driver's work becomes submissions: grouped, split, recorded before they are made.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "engine/batch_run.h"
+#include "process/fault_point.h"
+
+namespace allot {
+namespace {
+
+constexpr int kMostTries = 10;
+constexpr std::chrono::milliseconds kFirstPause{500};
+constexpr std::chrono::milliseconds kLongestPause{30'000};
+
+// Takes the first `count` steps out of `steps`.
+StepRanges split_front(StepRanges& steps, std::uint64_t count) {
+  StepRanges front, rest;
+  for (const auto& range : steps.ranges()) {
+    const std::uint64_t taken = std::min(count, range.count);
+    front.append_range(range.first, taken);
+    rest.append_range(range.first + taken, range.count - taken);
+    count -= taken;
+  }
+  steps = std::move(rest);
+  return front;
+}
+
+}  // namespace
+
+void BatchRun::seed() {
+  if (!plan_.graph.empty()) {
+    unmet_.assign(board_.size(), 0);
+    for (const auto& edge : plan_.graph.edges()) {
+      if (board_[edge.dependent].stage == TaskStage::waiting) ++unmet_[edge.dependent];
+    }
+  }
+  for (std::size_t group = 0; group < plan_.groups.size(); ++group) {
+    ReadyWork first;
+    first.group = static_cast<std::uint32_t>(group);
+    plan_.groups[group].steps.for_each([&](std::uint64_t step) {
+      board_.edit(step).group = first.group;
+      if (step == 7 && ALLOT_SABOTAGED("forget_task")) board_.set_end(step, ExitClass::done);
+      if (board_[step].stage == TaskStage::running) running_.insert(static_cast<std::uint32_t>(step));
+      if (board_[step].stage != TaskStage::waiting || (!unmet_.empty() && unmet_[step] > 0)) return;
+      if (board_[step].attempt > 0) return make_ready(step);
+      board_.set_stage(step, TaskStage::ready);
+      first.steps.append(step);
+    });
+    plan_.groups[group].steps = {};
+    if (!first.steps.empty()) ready_.push_back(std::move(first));
+  }
+  if (unmet_.empty()) return;
+  for (std::uint64_t step = 0; step < board_.size(); ++step) {
+    const TaskStage stage = board_[step].stage;
+    if (stage == TaskStage::done || stage == TaskStage::failed) release_dependents(step);
+  }
+}
+
+void BatchRun::make_ready(std::uint64_t step) {
+  board_.set_stage(step, TaskStage::ready);
+  const TaskCell& cell = board_[step];
+  fresh_[{cell.group, static_cast<std::uint16_t>(cell.attempt + 1)}].push_back(static_cast<std::uint32_t>(step));
+}
+
+void BatchRun::pump_submissions() {
+  const auto now = Clock::now();
+  for (auto& [number, pending] : pending_) {
+    if (!pending.again_at || *pending.again_at > now || stop_requests_ > 0) continue;
+    pending.again_at.reset();
+    submitter_->submit(pending.submission);
+  }
+  while (stop_requests_ == 0 && !result_.trouble && pending_.empty()) {
+    if (log_fault_.is_on && log_fault_.again_at > now) return;
+    auto work = next_work();
+    if (!work) return;
+    submit(std::move(*work));
+  }
+}
+
+std::optional<BatchRun::ReadyWork> BatchRun::next_work() {
+  for (auto& [key, steps] : fresh_) {
+    std::sort(steps.begin(), steps.end());
+    ReadyWork work{key.first, key.second, {}};
+    for (const std::uint32_t step : steps) work.steps.append(step);
+    ready_.push_back(std::move(work));
+  }
+  fresh_.clear();
+  if (ready_.empty()) return std::nullopt;
+  const DistributorLimits limits = context_.distributor.limits();
+  std::uint64_t most = only_singles_ || !plan_.is_array ? 1 : limits.max_array_length;
+  if (limits.max_queued > 0) {
+    const std::uint64_t queued = board_.count(TaskStage::queued);
+    if (queued >= limits.max_queued) return std::nullopt;
+    most = std::min(most, limits.max_queued - queued);
+  }
+  ReadyWork work = ready_.front();
+  if (work.steps.size() <= most) {
+    ready_.pop_front();
+  } else {
+    work.steps = split_front(ready_.front().steps, most);
+  }
+  return work;
+}
+
+Submission BatchRun::compose(const ReadyWork& work) {
+  const BatchInfo& info = context_.batch.info();
+  Submission submission;
+  submission.number = next_submission_;
+  submission.token = info.batch_id + "-" + std::to_string(submission.number);
+  submission.batch_directory = context_.batch.path();
+  submission.steps = work.steps;
+  submission.is_array = plan_.is_array && !only_singles_;
+  submission.attempt = work.attempt;
+  submission.resources = plan_.groups[work.group].resources;
+  submission.name = info.name;
+  return submission;
+}
+
+void BatchRun::submit(ReadyWork work) {
+  Submission submission = compose(work);
+  auto base = new_id_base();
+  if (!base) {
+    ready_.push_front(std::move(work));
+    return give_up(base.error());
+  }
+  submission.id_base = *base;
+  IntentRecord intent;
+  intent.submission = submission.number;
+  intent.token = submission.token;
+  intent.id_base = submission.id_base;
+  intent.is_array = submission.is_array;
+  intent.step_origin = submission.step_origin;
+  intent.steps = submission.steps;
+  intent.attempt = submission.attempt;
+  intent.resources = submission.resources;
+  intent.name = submission.name;
+  intent.at_ns = unix_nanoseconds();
+  if (auto committed = context_.log.commit(intent); !committed) {
+    ready_.push_front(std::move(work));
+    return note_fault(log_fault_, committed.error());
+  }
+  log_fault_.is_on = false;
+  ++next_submission_;
+  ALLOT_FAULT_POINT("driver_intent_done");
+  submission.steps.for_each([&](std::uint64_t step) {
+    TaskCell& cell = board_.edit(step);
+    cell.submission = submission.number;
+    cell.attempt = work.attempt;
+    cell.is_tried = false;
+    board_.set_stage(step, TaskStage::queued);
+  });
+  if (const auto& reason = unfit_reason(work.group)) return refuse(submission, *reason);
+  submissions_[submission.number] = {submission.id_base, submission.is_array, submission.step_origin};
+  const auto number = submission.number;
+  pending_[number].submission = submission;
+  submitter_->submit(std::move(submission));
+}
+
+const std::optional<std::string>& BatchRun::unfit_reason(std::uint32_t group) {
+  const auto [found, is_new] = unfit_.try_emplace(group);
+  if (!is_new || context_.queues.empty()) return found->second;
+  const RequestedResources& resources = plan_.groups[group].resources;
+  const ClusterQueue* queue = resources.queue.empty() ? context_.queues.front().get() : nullptr;
+  std::string names;
+  for (const auto& candidate : context_.queues) {
+    if (candidate->queue_name() == resources.queue) queue = candidate.get();
+    names += (names.empty() ? "" : ", ") + candidate->queue_name();
+  }
+  if (queue == nullptr) {
+    found->second = fmt::format("cluster {} has no queue \"{}\"; it has {}", context_.distributor.cluster_name(),
+                                resources.queue, names);
+    return found->second;
+  }
+  const auto validation = queue->validate_resources(resources, true);
+  if (!validation.valid) {
+    found->second = fmt::format("queue {} of cluster {}: {}", queue->queue_name(), context_.distributor.cluster_name(),
+                                validation.message);
+  }
+  return found->second;
+}
+
+void BatchRun::take_answers() {
+  for (auto& answer : submitter_->take_answers()) take_answer(answer.number, std::move(answer.ids));
+}
+
+void BatchRun::take_answer(std::uint32_t number, Result<SubmittedIds> ids) {
+  const auto found = pending_.find(number);
+  if (found == pending_.end()) return;
+  last_change_ = Clock::now();
+  ALLOT_FAULT_POINT("driver_submit_answered");
+  PendingAnswer& pending = found->second;
+  if (ids) {
+    submissions_[number] = {ids->base, ids->is_array, ids->step_origin};
+    context_.log.note(SubmittedRecord{number, {}, {}, unix_nanoseconds()});
+    pending_.erase(found);
+    return;
+  }
+  const Error error = ids.error();
+  const bool may_repeat = error.code == ErrorCode::retry_later && pending.tries < kMostTries;
+  if (may_repeat && stop_requests_ == 0 && !result_.trouble) {
+    if (pending.tries == 0) context_.observer.notice(error.message + "; submitting it again later");
+    const auto pause = std::min(kLongestPause, kFirstPause * (1 << pending.tries));
+    ++pending.tries;
+    pending.again_at = Clock::now() + pause;
+    return;
+  }
+  const Submission submission = std::move(pending.submission);
+  pending_.erase(found);
+  if (error.code == ErrorCode::fix_request || (error.code == ErrorCode::unsupported && !submission.is_array)) {
+    return refuse(submission, error.message);
+  }
+  if (error.code == ErrorCode::unsupported || may_repeat) {
+    only_singles_ = only_singles_ || error.code == ErrorCode::unsupported;
+    context_.log.note(SubmittedRecord{number, {}, error.message, unix_nanoseconds()});
+    return put_back(submission);
+  }
+  find_out(submission, error);
+}
+
+void BatchRun::put_back(const Submission& submission) {
+  submission.steps.for_each([&](std::uint64_t step) {
+    const TaskCell& cell = board_[step];
+    if (cell.submission != submission.number || cell.stage != TaskStage::queued) return;
+    --board_.edit(step).attempt;
+    make_ready(step);
+  });
+}
+
+void BatchRun::refuse(const Submission& submission, const std::string& reason) {
+  const std::int64_t now = unix_nanoseconds();
+  context_.log.note(SubmittedRecord{submission.number, {}, reason, now});
+  ExitInfo info;
+  info.exit_class = ExitClass::queueing_error;
+  info.text = reason;
+  submission.steps.for_each([&](std::uint64_t step) {
+    const TaskCell& cell = board_[step];
+    if (cell.submission != submission.number || cell.stage != TaskStage::queued) return;
+    context_.log.note(VerdictRecord{{static_cast<std::uint32_t>(step), submission.number, 0}, false, info, now});
+    settle(step, info);
+  });
+}
+
+void BatchRun::find_out(const Submission& submission, const Error& error) {
+  const auto became = context_.distributor.reconcile(submission.batch_directory, submission.token);
+  const auto answer = became ? became->answer : Reconciliation::Answer::unknown;
+  if (answer == Reconciliation::Answer::found) {
+    context_.log.note(SubmittedRecord{submission.number, {}, {}, unix_nanoseconds()});
+    return;
+  }
+  if (answer == Reconciliation::Answer::proven_absent) {
+    context_.log.note(SubmittedRecord{submission.number, {}, error.message, unix_nanoseconds()});
+    put_back(submission);
+  } else {
+    submission.steps.for_each([&](std::uint64_t step) {
+      const TaskCell& cell = board_[step];
+      if (cell.submission == submission.number && cell.stage == TaskStage::queued) {
+        board_.set_stage(step, TaskStage::unknown);
+      }
+    });
+  }
+  give_up(error);
+}
+
+}  // namespace allot

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#include "engine/dependency_graph.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+namespace allot {
+
+void DependencyGraph::seal() {
+  std::stable_sort(edges_.begin(), edges_.end(), [](const auto& a, const auto& b) { return a.cause < b.cause; });
+}
+
+std::span<const DependencyEdge> DependencyGraph::dependents_of(std::uint32_t cause) const {
+  const auto [from, to] = std::equal_range(edges_.begin(), edges_.end(), DependencyEdge{cause, 0, {}},
+                                           [](const auto& a, const auto& b) { return a.cause < b.cause; });
+  return {from, to};
+}
+
+std::optional<std::vector<std::uint32_t>> DependencyGraph::find_cycle() const {
+  // Kahn: take away what waits for nothing; what is left waits for a cycle or lies on one.
+  std::unordered_map<std::uint32_t, std::uint32_t> waits;  // dependent → causes left
+  for (const auto& edge : edges_) ++waits[edge.dependent];
+  std::vector<std::uint32_t> free;
+  for (const auto& edge : edges_) {
+    if (waits.find(edge.cause) == waits.end()) free.push_back(edge.cause);
+  }
+  std::sort(free.begin(), free.end());
+  free.erase(std::unique(free.begin(), free.end()), free.end());
+  while (!free.empty()) {
+    const std::uint32_t step = free.back();
+    free.pop_back();
+    for (const auto& edge : dependents_of(step)) {
+      const auto left = waits.find(edge.dependent);
+      if (--left->second > 0) continue;
+      waits.erase(left);
+      free.push_back(edge.dependent);
+    }
+  }
+  if (waits.empty()) return std::nullopt;
+
+  // Each step left waits for another one that is left: walking from cause to cause must come back.
+  std::unordered_map<std::uint32_t, std::uint32_t> cause_of;
+  for (const auto& edge : edges_) {
+    if (waits.count(edge.cause) != 0 && waits.count(edge.dependent) != 0) cause_of.emplace(edge.dependent, edge.cause);
+  }
+  std::uint32_t step = std::min_element(cause_of.begin(), cause_of.end())->first;
+  std::unordered_map<std::uint32_t, std::size_t> place;
+  std::vector<std::uint32_t> path;
+  for (;;) {
+    const auto [seen, is_new] = place.emplace(step, path.size());
+    if (!is_new) {
+      path.erase(path.begin(), path.begin() + static_cast<std::ptrdiff_t>(seen->second));
+      return path;
+    }
+    path.push_back(step);
+    step = cause_of.at(step);
+  }
+}
+
+}  // namespace allot

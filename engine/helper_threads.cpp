@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+#include "engine/helper_threads.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+namespace allot {
+
+Bell::Bell() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+void Bell::ring() {
+  const std::uint64_t one = 1;
+  // The only failure is a full counter: then it rings already.
+  if (::write(fd_.get(), &one, sizeof one) != sizeof one) return;
+}
+
+void Bell::clear() {
+  std::uint64_t count = 0;
+  if (::read(fd_.get(), &count, sizeof count) != sizeof count) return;  // it did not ring
+}
+
+Submitter::Submitter(ClusterDistributor& distributor, Bell& bell)
+    : distributor_(distributor), bell_(bell), thread_([this] { work(); }) {}
+
+Submitter::~Submitter() {
+  {
+    std::lock_guard lock(mutex_);
+    leaving_ = true;
+    changed_.notify_all();
+  }
+  thread_.join();
+}
+
+void Submitter::submit(Submission submission) {
+  std::lock_guard lock(mutex_);
+  queue_.push_back(std::move(submission));
+  ++in_flight_;
+  changed_.notify_all();
+}
+
+std::vector<Submitter::Answer> Submitter::take_answers() {
+  std::lock_guard lock(mutex_);
+  in_flight_ -= answers_.size();
+  return std::exchange(answers_, {});
+}
+
+void Submitter::work() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return leaving_ || !queue_.empty(); });
+    if (leaving_) return;
+    const Submission submission = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    auto ids = distributor_.submit(submission);
+    lock.lock();
+    answers_.push_back({submission.number, std::move(ids)});
+    bell_.ring();
+  }
+}
+
+Terminator::~Terminator() {
+  for (auto& call : calls_) {
+    if (call.thread.joinable()) call.thread.join();
+  }
+}
+
+void Terminator::terminate(int tag, std::vector<std::string> ids, std::chrono::milliseconds grace) {
+  Call& call = calls_.emplace_back();
+  call.tag = tag;
+  auto work = [this, &call, ids = std::move(ids), grace] {
+    call.outcomes = distributor_.terminate_task_instances(ids, grace);
+    call.is_over.store(true, std::memory_order_release);
+    bell_.ring();
+  };
+  try {
+    call.thread = std::thread(work);
+  } catch (const std::system_error&) {
+    work();
+  }
+}
+
+bool Terminator::is_busy(int tag) const {
+  return std::any_of(calls_.begin(), calls_.end(), [tag](const Call& call) { return call.tag == tag; });
+}
+
+std::vector<Terminator::Report> Terminator::take_reports() {
+  std::vector<Report> reports;
+  for (auto call = calls_.begin(); call != calls_.end();) {
+    if (!call->is_over.load(std::memory_order_acquire)) {
+      ++call;
+      continue;
+    }
+    if (call->thread.joinable()) call->thread.join();
+    reports.push_back({call->tag, std::move(call->outcomes)});
+    call = calls_.erase(call);
+  }
+  return reports;
+}
+
+}  // namespace allot

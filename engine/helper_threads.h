@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// Calls into a distributor that may take their time, made beside the thread that follows the events.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <list>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "process/fd.h"
+#include "protocol/cluster_distributor.h"
+
+namespace allot {
+
+/// An eventfd: other threads ring, the driving thread polls. Thread rule: any thread.
+class Bell {
+ public:
+  Bell();
+  void ring();
+  void clear();
+  int descriptor() const { return fd_.get(); }
+
+ private:
+  Fd fd_;
+};
+
+/// Submits one after the other. The distributor must have ended any blocked submit (stop does) before this is
+/// destroyed. Thread rule: the methods are for the driving thread.
+class Submitter {
+ public:
+  struct Answer {
+    std::uint32_t number = 0;
+    Result<SubmittedIds> ids;
+  };
+
+  Submitter(ClusterDistributor& distributor, Bell& bell);
+  ~Submitter();
+  Submitter(const Submitter&) = delete;
+  Submitter& operator=(const Submitter&) = delete;
+
+  void submit(Submission submission);
+  /// Rings the bell when there is something to take.
+  std::vector<Answer> take_answers();
+  std::size_t in_flight() const { return in_flight_; }
+
+ private:
+  void work();
+
+  ClusterDistributor& distributor_;
+  Bell& bell_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Submission> queue_;  // guarded by mutex_
+  std::vector<Answer> answers_;   // guarded by mutex_
+  bool leaving_ = false;          // guarded by mutex_
+  std::size_t in_flight_ = 0;
+  std::thread thread_;
+};
+
+/// Terminates ids, each call in a thread of its own. Thread rule: the methods are for the driving thread.
+class Terminator {
+ public:
+  struct Report {
+    int tag = 0;
+    Result<std::map<std::string, Termination>> outcomes;
+  };
+
+  Terminator(ClusterDistributor& distributor, Bell& bell) : distributor_(distributor), bell_(bell) {}
+  /// Waits for the calls, which the protocol bounds by their grace plus 10 s.
+  ~Terminator();
+  Terminator(const Terminator&) = delete;
+  Terminator& operator=(const Terminator&) = delete;
+
+  /// `tag` tells the caller's calls apart. Without a thread to be had the call is made at once.
+  void terminate(int tag, std::vector<std::string> ids, std::chrono::milliseconds grace);
+  /// Rings the bell when there is something to take.
+  std::vector<Report> take_reports();
+  bool is_busy() const { return !calls_.empty(); }
+  bool is_busy(int tag) const;
+
+ private:
+  struct Call {
+    int tag = 0;
+    std::thread thread;
+    std::atomic<bool> is_over = false;
+    Result<std::map<std::string, Termination>> outcomes;
+  };
+
+  ClusterDistributor& distributor_;
+  Bell& bell_;
+  std::list<Call> calls_;
+};
+
+}  // namespace allot

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: MIT
+#include "engine/json_task.h"
+
+#include <set>
+#include <stdexcept>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "engine/nearest_name.h"
+#include "protocol/units.h"
+
+namespace allot {
+namespace {
+
+using Json = nlohmann::json;
+
+// Deeper than any valid task; deeper input is refused before it costs memory.
+constexpr int kMaxDepth = 6;
+
+// Thrown out of the parser's callback and caught in parse().
+struct RefusedJson : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// nlohmann's value would keep the last of two equal keys without a word.
+class DuplicateKeys {
+ public:
+  bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
+    if (event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start) {
+      if (depth >= kMaxDepth) throw RefusedJson("nested too deeply");
+      if (event == Json::parse_event_t::object_start) {
+        if (keys_.size() <= static_cast<std::size_t>(depth)) keys_.resize(static_cast<std::size_t>(depth) + 1);
+        keys_[static_cast<std::size_t>(depth)].clear();
+      }
+    } else if (event == Json::parse_event_t::key) {
+      // The key of an object that began at depth d is told at depth d + 1.
+      auto& keys = keys_[static_cast<std::size_t>(depth) - 1];
+      const auto& key = parsed.get_ref<const std::string&>();
+      for (const auto& known : keys) {
+        if (known == key) throw RefusedJson(fmt::format("the key \"{}\" comes twice", key));
+      }
+      keys.push_back(key);
+    }
+    return true;
+  }
+
+ private:
+  std::vector<std::vector<std::string>> keys_;  // of the open objects
+};
+
+std::string type_of(const Json& value) {
+  if (value.is_number_float()) return "a number with a fraction";
+  if (value.is_number()) return "a number";
+  if (value.is_null()) return "null";
+  if (value.is_boolean()) return "true or false";
+  if (value.is_object()) return "an object";
+  return value.is_array() ? "an array" : "a string";
+}
+
+class TaskReader {
+ public:
+  TaskReader(const std::string& source_name, std::uint64_t line_number, const std::string& base_directory,
+             InputFaults& faults)
+      : source_name_(source_name), line_number_(line_number), base_directory_(base_directory), faults_(faults) {}
+
+  std::optional<JsonTask> read(std::string_view line) {
+    const std::optional<Json> value = parse(line);
+    if (!value) return std::nullopt;
+    if (!value->is_object()) {
+      fault("", "must be an object such as {\"command\": \"…\"}, not " + type_of(*value));
+      return std::nullopt;
+    }
+    task_.spec.source_line = line_number_;
+    read_keys(*value);
+    if (!value->contains("command"))
+      fault("command", "is missing: a string (a line for sh) or an array (the arguments)");
+    settle_paths();
+    if (is_bad_) return std::nullopt;
+    return std::move(task_);
+  }
+
+ private:
+  void fault(const std::string& key, const std::string& what) {
+    is_bad_ = true;
+    faults_.add(fmt::format("{}:{}: {}{}{}", source_name_, line_number_, key, key.empty() ? "" : ": ", what));
+  }
+
+  std::optional<Json> parse(std::string_view line) {
+    try {
+      return Json::parse(line.begin(), line.end(), DuplicateKeys());
+    } catch (const Json::parse_error& error) {
+      // "…: syntax error while parsing value - invalid literal; last read: '…'": what follows the place is of use.
+      std::string text = error.what();
+      const auto from = text.find(": ", text.find("column"));
+      if (from != std::string::npos) text = text.substr(from + 2);
+      is_bad_ = true;
+      faults_.add(fmt::format("{}:{}:{}: invalid JSON: {}", source_name_, line_number_, error.byte, text));
+    } catch (const RefusedJson& error) {
+      fault("", error.what());
+    } catch (const Json::exception& error) {  // a number out of range
+      fault("", error.what());
+    }
+    return std::nullopt;
+  }
+
+  void read_keys(const Json& object) {
+    static const std::vector<std::string> kKeys = {"command", "name",   "env",       "cwd",     "stdin",
+                                                   "stdout",  "stderr", "resources", "timeout", "after"};
+    const bool has_runtime =
+        object.contains("resources") && object["resources"].is_object() && object["resources"].contains("runtime");
+    for (const auto& [key, value] : object.items()) {
+      if (key == "command") {
+        read_command(value);
+      } else if (key == "name") {
+        take_text(key, value, task_.spec.name);
+      } else if (key == "env") {
+        read_environment(value);
+      } else if (key == "cwd") {
+        take_text(key, value, task_.spec.cwd);
+      } else if (key == "stdin") {
+        take_text(key, value, task_.spec.stdin_path);
+      } else if (key == "stdout") {
+        take_text(key, value, task_.spec.stdout_path);
+      } else if (key == "stderr") {
+        take_text(key, value, task_.spec.stderr_path);
+      } else if (key == "resources") {
+        read_resources(value);
+      } else if (key == "timeout") {
+        if (has_runtime) {
+          fault(key, "says the same as resources.runtime; give one of them");
+        } else {
+          take_duration(key, value, task_.spec.resources.runtime_milliseconds);
+        }
+      } else if (key == "after") {
+        read_after(value);
+      } else {
+        refuse_key("", key, kKeys);
+      }
+    }
+  }
+
+  void refuse_key(const std::string& prefix, const std::string& key, const std::vector<std::string>& known) {
+    const auto nearest = nearest_name(key, known);
+    fault(prefix + key, "no such key" + (nearest ? "; did you mean \"" + *nearest + "\"?"
+                                                 : "; known: " + fmt::format("{}", fmt::join(known, ", "))));
+  }
+
+  bool take_text(const std::string& key, const Json& value, std::string& to) {
+    if (!value.is_string()) {
+      fault(key, "must be a string, not " + type_of(value));
+      return false;
+    }
+    to = value.get_ref<const std::string&>();
+    if (to.find('\0') != std::string::npos) {
+      fault(key, "holds a NUL (\\u0000), which no command, path or variable can");
+      return false;
+    }
+    if (to.empty()) {
+      fault(key, "must not be empty; leave it out instead");
+      return false;
+    }
+    return true;
+  }
+
+  void read_command(const Json& value) {
+    if (value.is_string()) {
+      if (take_text("command", value, task_.spec.shell_line) &&
+          task_.spec.shell_line.find_first_not_of(" \t\r\n") == std::string::npos) {
+        fault("command", "is blank");
+      }
+      return;
+    }
+    if (!value.is_array() || value.empty()) {
+      fault("command", "must be a string (a line for sh) or an array of strings (the arguments), not " +
+                           (value.is_array() ? std::string("an empty array") : type_of(value)));
+      return;
+    }
+    for (std::size_t i = 0; i < value.size(); ++i) {
+      const std::string key = fmt::format("command[{}]", i);
+      if (!value[i].is_string()) {
+        fault(key, "must be a string, not " + type_of(value[i]));
+      } else if (value[i].get_ref<const std::string&>().find('\0') != std::string::npos) {
+        fault(key, "holds a NUL (\\u0000), which no argument can");
+      } else {
+        task_.spec.argv.push_back(value[i]);
+      }
+    }
+    if (!task_.spec.argv.empty() && task_.spec.argv[0].empty()) fault("command[0]", "the program's name is empty");
+  }
+
+  void read_environment(const Json& value) {
+    if (!value.is_object()) return fault("env", "must be an object of strings, not " + type_of(value));
+    for (const auto& [name, text] : value.items()) {
+      if (name.empty() || name.find('=') != std::string::npos || name.find('\0') != std::string::npos) {
+        fault("env", fmt::format("\"{}\" cannot be the name of a variable", name));
+      } else if (!text.is_string()) {
+        fault("env." + name, "must be a string, not " + type_of(text) + "; put it in quotes");
+      } else if (text.get_ref<const std::string&>().find('\0') != std::string::npos) {
+        fault("env." + name, "holds a NUL (\\u0000), which no variable can");
+      } else {
+        task_.spec.env.emplace_back(name, text);
+      }
+    }
+  }
+
+  void read_resources(const Json& value) {
+    static const std::vector<std::string> kKeys = {"cores", "memory", "runtime", "gpus",       "ranks",
+                                                   "nodes", "queue",  "account", "constraint", "options"};
+    if (!value.is_object()) return fault("resources", "must be an object, not " + type_of(value));
+    auto& resources = task_.spec.resources;
+    for (const auto& [key, entry] : value.items()) {
+      const std::string path = "resources." + key;
+      if (key == "cores") {
+        take_count(path, entry, 1, resources.cores);
+      } else if (key == "gpus") {
+        take_count(path, entry, 0, resources.gpus);
+      } else if (key == "ranks") {
+        take_count(path, entry, 1, resources.ranks);
+      } else if (key == "nodes") {
+        take_count(path, entry, 1, resources.nodes);
+      } else if (key == "memory") {
+        take_size(path, entry, resources.memory_bytes);
+      } else if (key == "runtime") {
+        take_duration(path, entry, resources.runtime_milliseconds);
+      } else if (key == "queue") {
+        take_text(path, entry, resources.queue);
+      } else if (key == "account") {
+        take_text(path, entry, resources.account);
+      } else if (key == "constraint") {
+        take_text(path, entry, resources.constraint);
+      } else if (key == "options") {
+        if (!entry.is_object()) {
+          fault(path, "must be an object of strings, not " + type_of(entry));
+          continue;
+        }
+        for (const auto& [option, text] : entry.items()) {
+          if (text.is_string()) {
+            resources.pass_through[option] = text;
+          } else {
+            fault(path + "." + option, "must be a string, not " + type_of(text));
+          }
+        }
+      } else {
+        refuse_key("resources.", key, kKeys);
+      }
+    }
+  }
+
+  void take_count(const std::string& key, const Json& value, std::uint32_t least, std::optional<std::uint32_t>& to) {
+    constexpr std::uint64_t kMost = 1'000'000;
+    if (!value.is_number_unsigned() || value.get<std::uint64_t>() < least || value.get<std::uint64_t>() > kMost) {
+      fault(key, fmt::format("must be a whole number from {} to {}, not {}", least, kMost, value.dump()));
+      return;
+    }
+    to = value.get<std::uint32_t>();
+  }
+
+  void take_size(const std::string& key, const Json& value, std::optional<std::uint64_t>& to) {
+    if (!value.is_string() && !value.is_number()) {
+      return fault(key, "must be a size such as \"1.5G\" or a number of bytes, not " + type_of(value));
+    }
+    const auto size = parse_size(value.is_string() ? value.get<std::string>() : value.dump());
+    if (!size) return fault(key, size.error().message);
+    if (*size == 0) return fault(key, "must be more than 0");
+    to = *size;
+  }
+
+  void take_duration(const std::string& key, const Json& value, std::optional<std::int64_t>& to) {
+    if (!value.is_string() && !value.is_number()) {
+      return fault(key, "must be a duration such as \"1h30m\" or a number of seconds, not " + type_of(value));
+    }
+    const auto duration = parse_duration(value.is_string() ? value.get<std::string>() : value.dump());
+    if (!duration) return fault(key, duration.error().message);
+    if (*duration == 0) return fault(key, "must be more than 0");
+    to = *duration;
+  }
+
+  void read_after(const Json& value) {
+    if (!value.is_array()) return read_reference("after", value);
+    for (std::size_t i = 0; i < value.size(); ++i) read_reference(fmt::format("after[{}]", i), value[i]);
+  }
+
+  void read_reference(const std::string& key, const Json& value) {
+    AfterReference reference;
+    const Json* task = &value;
+    if (value.is_object()) {
+      for (const auto& [part, entry] : value.items()) {
+        if (part == "when") {
+          read_condition(key + ".when", entry, reference.kind);
+        } else if (part != "task") {
+          refuse_key(key + ".", part, {"task", "when"});
+        }
+      }
+      if (!value.contains("task")) return fault(key, "\"task\" is missing: the name or step of the task to wait for");
+      task = &value["task"];
+    }
+    if (task->is_number_unsigned()) {
+      reference.step = task->get<std::uint64_t>();
+    } else if (!task->is_string()) {
+      return fault(key, "must be a task's name or its step (0 is the first), or {\"task\": …, \"when\": …}, not " +
+                            (task->is_number() ? task->dump() : type_of(*task)));
+    } else if (!take_text(key, *task, reference.name)) {
+      return;
+    }
+    task_.after.push_back(std::move(reference));
+  }
+
+  void read_condition(const std::string& key, const Json& value, DependencyKind& to) {
+    const std::string text = value.is_string() ? value.get<std::string>() : std::string();
+    if (text == "ok") {
+      to = DependencyKind::after_ok;
+    } else if (text == "any") {
+      to = DependencyKind::after_any;
+    } else if (text == "not_ok") {
+      to = DependencyKind::after_not_ok;
+    } else {
+      fault(key,
+            "must be \"ok\", \"any\" or \"not_ok\", not " + value.dump(-1, ' ', false, Json::error_handler_t::replace));
+    }
+  }
+
+  void settle_paths() {
+    auto& spec = task_.spec;
+    const auto settle = [](std::string& path, const std::string& from) {
+      if (!path.empty() && path[0] != '/') path = from + "/" + path;
+    };
+    settle(spec.cwd, base_directory_);
+    const std::string& own = spec.cwd.empty() ? base_directory_ : spec.cwd;
+    settle(spec.stdin_path, own);
+    settle(spec.stdout_path, own);
+    settle(spec.stderr_path, own);
+  }
+
+  const std::string& source_name_;
+  std::uint64_t line_number_;
+  const std::string& base_directory_;
+  InputFaults& faults_;
+  JsonTask task_;
+  bool is_bad_ = false;
+};
+
+}  // namespace
+
+std::optional<JsonTask> read_json_task(std::string_view line, const std::string& source_name, std::uint64_t line_number,
+                                       const std::string& base_directory, InputFaults& faults) {
+  return TaskReader(source_name, line_number, base_directory, faults).read(line);
+}
+
+}  // namespace allot

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+#include "engine/recovery.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "ledger/fold.h"
+#include "ledger/record_file.h"
+#include "ledger/task_table.h"
+#include "process/fault_point.h"
+#include "process/identity.h"
+
+namespace allot {
+namespace {
+
+using Answer = Reconciliation::Answer;
+using Clock = std::chrono::steady_clock;
+
+constexpr int kAskAgainMilliseconds = 500;
+constexpr std::size_t kMostDamageTold = 10;
+
+// Ends that resume does not let stand: the user or the machine was the cause, not the task.
+bool runs_again(ExitClass exit_class) {
+  switch (exit_class) {
+    case ExitClass::killed:
+    case ExitClass::lost:
+    case ExitClass::node_failed:
+    case ExitClass::preempted:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool is_unfinished(const FoldedTask& task) {
+  return task.state == TaskState::queued || task.state == TaskState::running;
+}
+
+bool left_in_order(const BatchDirectory& batch, std::uint64_t epoch) {
+  bool has_ended = false;
+  const auto report = scan_record_file(batch.record_path("driver-" + std::to_string(epoch)), 0,
+                                       [&](const DecodedRecord& record, std::uint64_t) {
+                                         has_ended = std::holds_alternative<EndedRecord>(record.record);
+                                         return true;
+                                       });
+  return report && has_ended;
+}
+
+class Recovery {
+ public:
+  Recovery(const DriverContext& context, const std::optional<DriverIdentity>& previous)
+      : context_(context), previous_(previous) {}
+
+  Result<Recovered> run() {
+    auto before = Fold::load(context_.batch);
+    if (!before) return fail(std::move(before.error()));
+    if (auto asked = ask_about_submissions(*before); !asked) return fail(std::move(asked.error()));
+    // What ended while the distributor was asked has been recorded before it answered.
+    auto fold = Fold::load(context_.batch);
+    if (!fold) return fail(std::move(fold.error()));
+    for (std::size_t i = 0; i < fold->damage().size() && i < kMostDamageTold; ++i) {
+      context_.observer.notice("the ledger is damaged: " + fold->damage()[i]);
+    }
+    find_whether_rebooted();
+    settle_tasks(*fold);
+    if (auto planned = make_plan(*fold); !planned) return fail(std::move(planned.error()));
+    if (auto flushed = context_.log.flush(); !flushed) return fail(std::move(flushed.error()));
+    return std::move(recovered_);
+  }
+
+ private:
+  Result<void> ask_about_submissions(const Fold& fold) {
+    std::map<std::uint32_t, std::uint64_t> unfinished;  // submission → steps
+    for (std::uint64_t step = 0; step < fold.size(); ++step) {
+      if (is_unfinished(fold.task(step))) ++unfinished[fold.task(step).submission];
+    }
+    const auto deadline = Clock::now() + context_.settings.reconcile_patience;
+    for (const auto& [number, count] : unfinished) {
+      const FoldedSubmission* submission = fold.submission(number);
+      if (submission == nullptr) {  // its intent is damaged: nobody can be asked by a token
+        answers_[number] = {Answer::unknown, {}, "the record of its intent is damaged"};
+        continue;
+      }
+      for (bool told = false;; told = true) {
+        auto answer = context_.distributor.reconcile(context_.batch.path(), submission->intent.token);
+        Reconciliation& known = answers_[number];
+        known = answer ? std::move(*answer) : Reconciliation{Answer::unknown, {}, answer.error().message};
+        if (known.answer != Answer::unknown || Clock::now() > deadline) break;
+        if (!told) {
+          context_.observer.notice(
+              fmt::format("it is not known yet what became of {} tasks of submission {}: {}; asking again", count,
+                          number, known.evidence));
+        }
+        pollfd waiting{context_.stop.descriptor(), POLLIN, 0};
+        ::poll(&waiting, 1, kAskAgainMilliseconds);
+        if (context_.stop.take() > 0) {
+          return fail(ErrorCode::gave_up, "interrupted while asking what became of the tasks of the driver before");
+        }
+      }
+      ALLOT_FAULT_POINT("driver_reconciled");
+    }
+    return {};
+  }
+
+  void find_whether_rebooted() {
+    if (!previous_ || previous_->host != host_name() || previous_->boot_id == boot_id()) return;
+    is_rebooted_ = !left_in_order(context_.batch, previous_->epoch);
+  }
+
+  void settle_tasks(const Fold& fold) {
+    TaskBoard& board = recovered_.state.board;
+    board = TaskBoard(fold.size());
+    for (std::uint64_t step = 0; step < fold.size(); ++step) {
+      const FoldedTask& task = fold.task(step);
+      TaskCell& cell = board.edit(step);
+      cell.submission = task.submission;
+      cell.attempt = static_cast<std::uint16_t>(std::min<std::uint32_t>(task.attempts, UINT16_MAX - 1));
+      switch (task.state) {
+        case TaskState::waiting:
+          break;
+        case TaskState::abandoned:
+          cell.was_abandoned = true;  // whether that still holds is decided when all is known
+          break;
+        case TaskState::done:
+        case TaskState::failed:
+          if (runs_again(task.exit_class) || ALLOT_SABOTAGED("engine_rerun_finished")) break;
+          board.set_end(step, task.exit_class);
+          ++recovered_.ended_before;
+          break;
+        case TaskState::queued:
+        case TaskState::running:
+          settle_unfinished(step, task);
+          break;
+      }
+    }
+    for (const auto& [number, answer] : answers_) {
+      if (!answer.ids) continue;
+      recovered_.state.submissions[number] = {answer.ids->base, answer.ids->is_array, answer.ids->step_origin};
+    }
+    for (const auto& submission : fold.submissions()) {
+      recovered_.state.next_submission = std::max(recovered_.state.next_submission, submission.intent.submission + 1);
+    }
+  }
+
+  void settle_unfinished(std::uint64_t step, const FoldedTask& task) {
+    TaskBoard& board = recovered_.state.board;
+    const bool is_running = task.state == TaskState::running;
+    const auto found = answers_.find(task.submission);
+    const Answer answer = found == answers_.end() ? Answer::unknown : found->second.answer;
+    if (answer == Answer::found) {
+      if (!is_running) ++board.edit(step).attempt;  // the one under way; of a running one the ledger has counted it
+      board.set_stage(step, is_running ? TaskStage::running : TaskStage::queued);
+      ++recovered_.adopted;
+    } else if (answer == Answer::unknown) {
+      board.set_stage(step, TaskStage::unknown);
+    } else if (is_running || is_rebooted_) {
+      const std::string& evidence = found->second.evidence;
+      VerdictRecord verdict;
+      verdict.key = {static_cast<std::uint32_t>(step), task.submission, task.restart};
+      verdict.started = is_running;
+      verdict.exit_info.exit_class = ExitClass::lost;
+      verdict.exit_info.text =
+          is_running
+              ? "it started, and no end of it was recorded; " + evidence
+              : "the host was booted again since it was queued, so a record of its start may be missing; " + evidence;
+      verdict.at_ns = unix_nanoseconds();
+      if (!ALLOT_SABOTAGED("engine_no_verdict")) context_.log.note(verdict);
+      if (is_running && board[step].attempt == 0) ++board.edit(step).attempt;
+      ++recovered_.lost;
+    }
+  }
+
+  Result<void> make_plan(const Fold& fold) {
+    auto table = TaskTableReader::open(context_.batch.task_data_path(), context_.batch.task_index_path());
+    if (!table) return fail(std::move(table.error()));
+    const TaskBoard& board = recovered_.state.board;
+    PlanBuilder builder(context_.batch.info().default_resources);
+    std::uint64_t damaged = 0;
+    for (std::uint64_t step = 0; step < fold.size(); ++step) {
+      const TaskStage stage = board[step].stage;
+      if (stage == TaskStage::done || stage == TaskStage::failed) continue;
+      const auto row = table->row(step);
+      if (row) {
+        builder.add(step, 1, (*row)->resources, (*row)->after);
+      } else {
+        // The worker node will say what is wrong with it.
+        builder.add_plain(step, 1);
+        if (++damaged == 1) context_.observer.notice(row.error().message);
+      }
+    }
+    const bool is_array = fold.submissions().empty() ? fold.size() != 1 : fold.submissions().front().intent.is_array;
+    recovered_.state.plan = builder.finish(is_array);
+    recovered_.state.plan.task_count = fold.size();
+    return {};
+  }
+
+  const DriverContext& context_;
+  const std::optional<DriverIdentity>& previous_;
+  std::map<std::uint32_t, Reconciliation> answers_;  // by submission
+  bool is_rebooted_ = false;
+  Recovered recovered_;
+};
+
+}  // namespace
+
+Result<Recovered> recover(const DriverContext& context, const std::optional<DriverIdentity>& previous) {
+  return Recovery(context, previous).run();
+}
+
+}  // namespace allot

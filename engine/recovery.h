@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+// Where a driver begins that takes over a batch which another one left: what the ledger and the distributor know of it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "engine/batch_run.h"
+#include "ledger/batch_directory.h"
+#include "protocol/result.h"
+
+namespace allot {
+
+struct Recovered {
+  BatchState state;
+  std::uint64_t ended_before = 0;  ///< tasks that ended and are left alone
+  std::uint64_t adopted = 0;       ///< queued or running with workers that still live
+  std::uint64_t lost = 0;          ///< runs that began, or may have begun, and left no end: each has a verdict now
+};
+
+/// Asks the distributor (which has been started) about every submission with unfinished steps, records a verdict on
+/// each run that is proven to be gone, and says what is left to do. Tasks that were killed or lost, and those abandoned
+/// because of them, run again; those that failed by themselves do not. `previous`: the driver before this one.
+/// Errors: gave_up (the ledger cannot be read or written; interrupted by the user).
+Result<Recovered> recover(const DriverContext& context, const std::optional<DriverIdentity>& previous);
+
+}  // namespace allot

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+// What the driver knows of every task of its batch: 16 bytes each, and how many there are of each kind.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "protocol/exit_info.h"
+
+namespace allot {
+
+enum class TaskStage : std::uint8_t {
+  waiting,  ///< for the end of other tasks
+  ready,    ///< may be submitted
+  queued,   ///< submitted (or about to be: its intent is recorded)
+  running,
+  done,
+  failed,     ///< ended otherwise, for good
+  abandoned,  ///< will not run because of another task
+  unknown,    ///< submitted by an earlier driver; what became of it could not be found out
+};
+inline constexpr std::size_t kTaskStageCount = 8;
+
+struct TaskCell {
+  std::uint32_t submission = 0;  ///< number of the newest one; 0: none
+  std::uint32_t group = 0;       ///< index into BatchPlan::groups
+  std::uint16_t attempt = 0;     ///< of the newest submission; 0: none
+  TaskStage stage = TaskStage::waiting;
+  ExitClass exit_class = ExitClass::lost;  ///< with done and failed
+  std::uint8_t losses = 0;                 ///< runs that ended without being the task's fault, in this driver's time
+  bool was_abandoned = false;              ///< the ledger has it as abandoned already
+  bool is_tried = false;                   ///< termination has been asked for
+};
+static_assert(sizeof(TaskCell) <= 16);
+
+/// Not thread-safe.
+class TaskBoard {
+ public:
+  explicit TaskBoard(std::uint64_t count) : cells_(count) { counts_[0] = count; }
+
+  std::uint64_t size() const { return cells_.size(); }
+  const TaskCell& operator[](std::uint64_t step) const { return cells_[step]; }
+  /// For everything but stage and exit_class.
+  TaskCell& edit(std::uint64_t step) { return cells_[step]; }
+
+  void set_stage(std::uint64_t step, TaskStage stage) {
+    TaskCell& cell = cells_[step];
+    forget_end(cell);
+    --counts_[index(cell.stage)];
+    ++counts_[index(stage)];
+    cell.stage = stage;
+  }
+  /// The task's final end: done, or failed.
+  void set_end(std::uint64_t step, ExitClass exit_class) {
+    set_stage(step, exit_class == ExitClass::done ? TaskStage::done : TaskStage::failed);
+    cells_[step].exit_class = exit_class;
+    ++by_class_[static_cast<std::size_t>(exit_class)];
+  }
+
+  std::uint64_t count(TaskStage stage) const { return counts_[index(stage)]; }
+  /// Ends by class.
+  const std::array<std::uint64_t, kExitClassCount>& by_class() const { return by_class_; }
+
+ private:
+  static std::size_t index(TaskStage stage) { return static_cast<std::size_t>(stage); }
+  void forget_end(const TaskCell& cell) {
+    if (cell.stage == TaskStage::done || cell.stage == TaskStage::failed) {
+      --by_class_[static_cast<std::size_t>(cell.exit_class)];
+    }
+  }
+
+  std::vector<TaskCell> cells_;
+  std::array<std::uint64_t, kTaskStageCount> counts_{};
+  std::array<std::uint64_t, kExitClassCount> by_class_{};
+};
+
+}  // namespace allot
