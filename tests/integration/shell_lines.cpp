@@ -200,7 +200,7 @@ std::vector<std::string> lines_that_need_no_shell() {
 }
 
 ShellPlayground::ShellPlayground() : root_(fs::canonical(directory_.path()).string()) {
-  for (const char* name : {"/bin", "/work/sub", "/home"}) fs::create_directories(root_ + name);
+  for (const char* name : {"/bin", "/area/sub", "/home"}) fs::create_directories(root_ + name);
   const std::string work_directory = work();
   const std::string script = "#!/bin/sh\nprintf '%s|' script \"$0\" \"$@\"\n";
   const std::string no_shebang = "printf '%s|' noshebang \"$0\" \"$@\"\nexit 6\n";

@@ -24,7 +24,7 @@ class ShellPlayground {
  public:
   ShellPlayground();
   const std::string& root() const { return root_; }
-  std::string work() const { return root_ + "/work"; }  ///< where the lines run
+  std::string work() const { return root_ + "/area"; }  ///< where the lines run
   std::string link() const { return root_ + "/link"; }  ///< a symbolic link to it
   std::string print_args() const { return root_ + "/bin/pa"; }
   std::string path_value() const { return root_ + "/bin:/usr/local/bin:/usr/bin:/bin"; }
