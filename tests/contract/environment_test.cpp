@@ -22,7 +22,7 @@ std::string run_line(std::string_view line) {
   Batch batch;
   Session session;
   const auto id = session.run(batch.single_line(line)).at(0);
-  CHECK(session.exit_info(id).value().is_done());
+  CHECK(session.ended(id).is_done());
   return batch.output(0);
 }
 

@@ -78,7 +78,7 @@ TEST_CASE("events come again until the cursor passes them", "[events][cursor]") 
   session.run(batch.single_line("true"));
   const std::uint64_t acknowledged = session.events().size();
   // From here on the cursor stands still, so the same events must come again and again.
-  const auto submitting = session.submit(batch.single_line("exit 1"));
+  session.submit(batch.single_line("exit 1"));
   std::vector<Event> first;
   const auto deadline = std::chrono::steady_clock::now() + patience();
   while (first.empty() || first.back().phase != TaskPhase::finished) {
@@ -96,7 +96,6 @@ TEST_CASE("events come again until the cursor passes them", "[events][cursor]") 
   REQUIRE(rest.size() == first.size() - 1);
   if (!rest.empty()) CHECK(same(rest[0], first[1]));
   CHECK(must(session->wait_for_events(first.back().sequence, milliseconds(0))).empty());
-  CHECK(must(submitting.answer()).size() == 1);
 }
 
 TEST_CASE("waiting for events ends in time when there are none", "[events]") {
@@ -156,8 +155,8 @@ TEST_CASE("the descriptor is readable exactly while there are events to take", "
 }
 
 TEST_CASE("many events come in portions without a gap", "[events]") {
-  // More than one portion of 4096 even if only ends are told; nothing is taken until all have ended.
-  constexpr std::uint64_t kTasks = 4200;
+  // Each task has two events at least, so that there is more than one portion of 4096.
+  constexpr std::uint64_t kTasks = 2100;
   Batch batch;
   TaskSpec task;
   task.argv = {"true"};

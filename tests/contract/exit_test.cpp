@@ -37,7 +37,7 @@ TEST_CASE("exit statuses are told as they were", "[exit]") {
   const Fold fold = batch.fold();
   for (std::size_t i = 0; i < codes.size(); ++i) {
     INFO("exit " << codes[i]);
-    const ExitInfo info = session.exit_info(ids[i]).value();
+    const ExitInfo info = session.ended(ids[i]);
     if (codes[i] == 0) {
       CHECK(info.exit_class == ExitClass::done);
       CHECK(info.exit_code == 0);
@@ -58,7 +58,7 @@ TEST_CASE("a signal that allot did not send is told as that signal", "[exit]") {
   for (int signal : signals) batch.add_line("ulimit -c 0; kill -" + std::to_string(signal) + " $$");
   Session session;
   const auto ids = session.run(batch.array(0, signals.size()));
-  for (std::size_t i = 0; i < signals.size(); ++i) check_signaled(session.exit_info(ids[i]).value(), signals[i]);
+  for (std::size_t i = 0; i < signals.size(); ++i) check_signaled(session.ended(ids[i]), signals[i]);
   const Fold fold = batch.fold();
   for (std::size_t i = 0; i < signals.size(); ++i) CHECK(fold.task(i).number == signals[i]);
 }
@@ -119,9 +119,9 @@ TEST_CASE("exit info is the same however often it is asked for", "[exit]") {
   Batch batch;
   Session session;
   const auto id = session.run(batch.single_line("exit 9")).at(0);
-  for (int i = 0; i < 3; ++i) check_error(session.exit_info(id).value(), 9);
+  for (int i = 0; i < 3; ++i) check_error(session.ended(id), 9);
   session.run(batch.single_line("true"));
-  check_error(session.exit_info(id).value(), 9);
+  check_error(session.ended(id), 9);
 }
 
 TEST_CASE("exit info is not available for what has not ended or was never given out", "[exit]") {

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "tests/contract/forwarding.h"
+#include "tests/support/contract_rendezvous.h"
 
 namespace allot::contract {
 
@@ -71,8 +72,9 @@ class LyingDistributor final : public ForwardingDistributor {
   }
 
   Result<void> stop() override {
-    // 8 s, more than the bound that stop has.
-    for (int tries = 0; lies("stop_waits") && tries < 160; ++tries) {
+    // Longer than the bound that stop has; the second call, of a session's end, is honest.
+    const bool waits = lies("stop_waits") && !stopped_.exchange(true);
+    for (auto left_ms = bound(std::chrono::milliseconds(6500)).count(); waits && left_ms > 0; left_ms -= 50) {
       const auto left = behind().get_submitted_or_running({});
       if (!left || left->phases.empty()) break;
       ::usleep(50'000);
@@ -90,6 +92,7 @@ class LyingDistributor final : public ForwardingDistributor {
       const unsigned count = ++submissions_;
       changed.token += "-" + std::to_string(count);
       changed.number += 1000 * count;
+      changed.id_base.clear();
     }
     for (int i = 0; lies("descriptors_leak") && i < 20; ++i) static_cast<void>(::dup(0));
     auto answer = behind().submit(changed);
@@ -167,7 +170,10 @@ class LyingDistributor final : public ForwardingDistributor {
     auto answer = behind().get_usage_stats(ids);
     if (!answer) return answer;
     if (lies("unknown_as_zero")) {
-      for (const auto& id : ids) (*answer)[id].max_rss_bytes = answer->at(id).max_rss_bytes.value_or(0);
+      for (const auto& id : ids) {
+        auto& usage = (*answer)[id];
+        usage.max_rss_bytes = usage.max_rss_bytes.value_or(0);
+      }
     }
     if (lies("rss_of_the_host")) {
       for (auto& [id, usage] : *answer) usage.max_rss_bytes = std::uint64_t{300} << 20;
@@ -234,6 +240,7 @@ class LyingDistributor final : public ForwardingDistributor {
 
   const std::string defect_;
   std::atomic<unsigned> submissions_{0};
+  std::atomic<bool> stopped_{false};
   std::mutex mutex_;  // over what follows
   std::set<std::string> asked_;
   std::set<std::string> ended_;

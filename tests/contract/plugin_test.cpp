@@ -69,6 +69,8 @@ TEST_CASE("the worker node command runs the steps of a batch by hand", "[plugin]
   StepRanges steps(first, 1);
   steps.append(second);
   const auto distributor = make_distributor();
+  // A user's own job script does with it what a driver does before it submits.
+  record_intent(batch.submission(steps, true));
   const auto command = must(distributor->build_worker_node_command(batch.path(), steps));
   REQUIRE_FALSE(command.empty());
   CHECK(command[0] == distributor->worker_node_entry_point());
@@ -81,9 +83,10 @@ TEST_CASE("the worker node command runs the steps of a batch by hand", "[plugin]
   int status = 0;
   REQUIRE(::waitpid(pid, &status, 0) == pid);
   CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);  // that of the worker node, which never stands in for the tasks'
 
   const Fold fold = batch.fold();
-  CHECK(fold.task(first).state == TaskState::done);
+  REQUIRE(fold.task(first).state == TaskState::done);
   CHECK(fold.task(second).state == TaskState::failed);
   CHECK(fold.task(second).exit_class == ExitClass::error);
   CHECK(fold.task(second).number == 3);

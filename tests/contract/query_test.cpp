@@ -87,7 +87,7 @@ TEST_CASE("what the cluster can never run is refused or gets a queueing error", 
       REQUIRE(errors.size() == 1);
       CHECK_FALSE(errors.at(id).empty());
     }
-    CHECK(session.exit_info(id).value().exit_class == ExitClass::queueing_error);
+    CHECK(session.ended(id).exit_class == ExitClass::queueing_error);
     CHECK(session.snapshot().phases.empty());
   }
   CHECK(session.run_one(batch.single_line("true")).is_done());
@@ -133,7 +133,7 @@ TEST_CASE("the queries still answer after stop", "[query][lifecycle]") {
   Session session;
   const auto id = session.run(batch.single_line("exit 6")).at(0);
   session.stop();
-  CHECK(session.exit_info(id).value().exit_code == 6);
+  CHECK(session.ended(id).exit_code == 6);
   CHECK(session.snapshot().phases.empty());
   CHECK(must(session->get_queueing_errors({id})).empty());
   CHECK(must(session->get_usage_stats({id})).count(id) == 1);

@@ -17,18 +17,19 @@ std::vector<std::unique_ptr<ClusterQueue>> make_queues(const ClusterConfig& conf
   return queues;
 }
 
-// Two queues with known limits, as a cluster's configuration would give them.
+// Two queues with known limits, as a cluster's configuration would give them; within what any machine has, because a
+// plugin may narrow what its place cannot give.
 ClusterConfig configured() {
   ClusterConfig config = make_config();
   QueueConfig small;
   small.queue_id = 7;
   small.name = "small";
-  small.limits = {{"cores", {1, 4}}, {"memory_bytes", {1 << 20, 1 << 30}}, {"runtime_milliseconds", {1000, 60'000}}};
+  small.limits = {{"cores", {1, 1}}, {"memory_bytes", {1 << 20, 1 << 26}}, {"runtime_milliseconds", {1000, 60'000}}};
   small.required = {"cores", "runtime_milliseconds"};
   QueueConfig large = small;
   large.queue_id = 8;
   large.name = "large";
-  large.limits["cores"] = {2, 64};
+  large.limits["memory_bytes"] = {1 << 21, 1 << 27};
   config.queues = {small, large};
   config.default_queue = "large";
   return config;
@@ -54,7 +55,7 @@ RequestedResources random_request(std::mt19937_64& random) {
 
 RequestedResources fitting() {
   RequestedResources request;
-  request.cores = 3;
+  request.cores = 1;
   request.memory_bytes = 1 << 25;
   request.runtime_milliseconds = 5000;
   return request;
@@ -84,7 +85,9 @@ TEST_CASE("configured queues are taken over and the default comes first", "[queu
   CHECK(queues[0]->queue_name() == "large");
   CHECK(queues[0]->queue_id() == 8);
   CHECK(queues[1]->queue_name() == "small");
-  CHECK(queues[1]->parameters().at("cores").maximum == 4);
+  CHECK(queues[0]->parameters().at("memory_bytes") == ResourceLimit{1 << 21, 1 << 27});
+  CHECK(queues[1]->parameters().at("memory_bytes") == ResourceLimit{1 << 20, 1 << 26});
+  CHECK(queues[1]->parameters().at("runtime_milliseconds") == ResourceLimit{1000, 60'000});
   CHECK(queues[1]->required_resources() == std::vector<std::string>{"cores", "runtime_milliseconds"});
 }
 
@@ -121,11 +124,11 @@ TEST_CASE("a request outside the limits is invalid when strict and warned of whe
   const auto strict = small.validate_resources(over, true);
   INFO(strict.message);
   CHECK_FALSE(strict.valid);
-  for (const std::string part : {"cores", "5", "4"}) CHECK(strict.message.find(part) != std::string::npos);
+  for (const std::string part : {"cores", "5", "1"}) CHECK(strict.message.find(part) != std::string::npos);
   const auto lenient = small.validate_resources(over, false);
   CHECK(lenient.valid);
   CHECK_FALSE(lenient.message.empty());
-  CHECK(small.coerce_resources(over).cores == 4);
+  CHECK(small.coerce_resources(over).cores == 1);
 
   RequestedResources under = fitting();
   under.runtime_milliseconds = 10;
@@ -147,7 +150,7 @@ TEST_CASE("every fault of a request is named", "[queue]") {
 TEST_CASE("what is required and missing gets the minimum", "[queue]") {
   const auto queues = make_queues(configured());
   const RequestedResources coerced = queues[0]->coerce_resources({});
-  CHECK(coerced.cores == 2);
+  CHECK(coerced.cores == 1);
   CHECK(coerced.runtime_milliseconds == 1000);
   CHECK_FALSE(coerced.memory_bytes.has_value());
   CHECK_FALSE(queues[0]->validate_resources({}, true).valid);

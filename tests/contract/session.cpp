@@ -88,7 +88,12 @@ Submitting Session::submit(const Submission& submission) {
   Submitting submitting;
   submitting.session_ = this;
   submitting.submission_ = submission;
-  submitting.future_ = call([this, submission] { return distributor_->submit(submission); });
+  record_intent(submission);
+  submitting.future_ = call([this, submission] {
+    auto answer = distributor_->submit(submission);
+    record_answer(submission, answer);
+    return answer;
+  });
   return submitting;
 }
 
@@ -172,6 +177,10 @@ std::optional<ExitInfo> Session::exit_info(const std::string& id) {
   CHECK(info.error().code == ErrorCode::not_available);
   CHECK_FALSE(info.error().message.empty());
   return std::nullopt;
+}
+
+ExitInfo Session::ended(const std::string& id) {
+  return must(distributor_->get_remote_exit_info(id));
 }
 
 Snapshot Session::snapshot(const std::optional<std::vector<std::string>>& ids) {

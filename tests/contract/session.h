@@ -90,6 +90,8 @@ class Session {
 
   /// Nothing while it is not available, which must be said with that code and a reason.
   std::optional<ExitInfo> exit_info(const std::string& id);
+  /// The exit info of a task that has ended; fails the test where there is none.
+  ExitInfo ended(const std::string& id);
   Snapshot snapshot(const std::optional<std::vector<std::string>>& ids = {});
 
   /// stop(), checked for success; returns how long it took.

@@ -45,7 +45,7 @@ TEST_CASE("terminating tasks that are just ending never changes what they did", 
   const auto ids = submitting.ids();
   for (const auto& id : ids) {
     const auto outcome = must(session->terminate_task_instances({id}, milliseconds(100))).at(id).outcome;
-    const ExitInfo info = session.exit_info(id).value();
+    const ExitInfo info = session.ended(id);
     INFO(id << ": " << to_string(outcome) << ", " << describe(info));
     if (outcome == TerminationOutcome::already_finished) {
       CHECK(info.exit_class == ExitClass::error);

@@ -73,7 +73,7 @@ TEST_CASE("terminating a running task ends its whole tree before the call return
     CHECK_FALSE(is_alive(process));
   }
   CHECK(processes_with_environment("ALLOT_DISTRIBUTOR_ID=" + id).empty());
-  CHECK(session.exit_info(id).value().exit_class == ExitClass::killed);
+  CHECK(session.ended(id).exit_class == ExitClass::killed);
   CHECK(session.await_end(id).exit_class == ExitClass::killed);
   CHECK(batch.fold().task(0).exit_class == ExitClass::killed);
   CHECK(session.snapshot().phases.empty());
@@ -118,7 +118,7 @@ TEST_CASE("terminating queued elements removes them and leaves the siblings alon
   for (const auto& id : removed) {
     CHECK(outcome_of(answer, id) == TerminationOutcome::removed);
     CHECK(session.await_end(id).exit_class == ExitClass::killed);
-    CHECK(session.exit_info(id).value().exit_class == ExitClass::killed);
+    CHECK(session.ended(id).exit_class == ExitClass::killed);
     CHECK(session.snapshot().phases.count(id) == 0);
   }
   for (const auto& element : house.running) CHECK(is_alive(element.process));
@@ -185,7 +185,7 @@ TEST_CASE("the answer of terminate has every id asked for", "[terminate]") {
       CHECK(outcome_of(answer, unknown) == TerminationOutcome::unknown_id);
     }
   }
-  CHECK(session.exit_info(finished).value().exit_code == 2);  // untouched
+  CHECK(session.ended(finished).exit_code == 2);  // untouched
   CHECK(must(session->terminate_task_instances({})).empty());
 }
 

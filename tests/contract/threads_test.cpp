@@ -89,7 +89,7 @@ TEST_CASE("queries and changes from several threads do not disturb each other", 
   must(session->release(ids));
   rendezvous.open_gate("0");
   session.await_ends(ids);
-  for (const auto& id : ids) CHECK(session.exit_info(id).value().is_done());
+  for (const auto& id : ids) CHECK(session.ended(id).is_done());
 }
 
 TEST_CASE("stop in the middle of everything lets every call return", "[threads][lifecycle]") {

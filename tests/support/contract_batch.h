@@ -18,7 +18,8 @@
 
 namespace allot::contract {
 
-/// One batch in a directory of its own. Declare it before the Session that runs it. Thread rule: the test's thread.
+/// One batch in a directory of its own, driven by this process. Declare it before the Session that runs it. Thread
+/// rule: the test's thread.
 class Batch {
  public:
   /// `extra_environment` is set beside PATH, HOME and CONTRACT_MARK=batch for all tasks.
@@ -29,7 +30,7 @@ class Batch {
   std::uint64_t add_line(std::string_view shell_line, std::uint64_t count = 1);
   std::uint64_t add_argv(std::vector<std::string> argv);
 
-  /// A submission of `steps` with a token and number of its own.
+  /// A submission of `steps` with a token, a number and an id base of its own.
   Submission submission(StepRanges steps, bool is_array);
   Submission array(std::uint64_t first, std::uint64_t count);  ///< step_origin is `first`
   Submission single(std::uint64_t step) { return submission(StepRanges(step, 1), false); }
@@ -53,6 +54,11 @@ class Batch {
   std::uint64_t steps_ = 0;
   std::uint32_t submissions_ = 0;
 };
+
+/// What a driver owes the ledger around a submit: the intent, durable before the plugin is asked, and the answer after.
+/// A token's intent is recorded once. Nothing happens for batches that do not exist. Thread rule: any thread.
+void record_intent(const Submission& submission);
+void record_answer(const Submission& submission, const Result<SubmittedIds>& answer);
 
 /// Makes a token that no other test of this or another run uses.
 std::string unique_token();
