@@ -88,6 +88,7 @@ Result<Evidence> gather(const BatchDirectory& batch, const std::string& effects_
   for (const std::string& name : names_in(batch.records_directory())) {
     if (auto read = read_records(all, batch, name); !read) return fail(read.error());
   }
+  if (effects_directory.empty()) return all;
   for (const std::string& name : names_in(effects_directory)) read_effects(all, effects_directory + "/" + name);
   return all;
 }

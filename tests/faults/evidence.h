@@ -55,7 +55,7 @@ struct Evidence {
   std::vector<std::string> faults;                           ///< of the files themselves, ready to print
 };
 
-/// Reads everything. Errors: what keeps the evidence from being read at all.
+/// Reads everything; an empty `effects_directory`: no effects. Errors: what keeps the evidence from being read at all.
 Result<Evidence> gather(const BatchDirectory& batch, const std::string& effects_directory);
 
 }  // namespace allot::faults

@@ -25,7 +25,9 @@ commit_interval = "2ms"
 
 
 class Violation(Exception):
-    """A rule was broken; the text says which and shows what was found."""
+    """A rule was broken; the text says which and shows what was found. `story`: what had been done to the batch."""
+
+    story = ""
 
 
 class Programs:
@@ -69,12 +71,15 @@ class FaultBatch:
         self.environment = {**os.environ, "XDG_RUNTIME_DIR": str(self.root / "runtime"), "TMPDIR": str(self.root)}
         (self.root / "runtime").mkdir(mode=0o700)
         self.history = []
+        self.leaves_effects = True  # its tasks write down what they did
         self.prefix = []  # of the driver's command line: prlimit and its like
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace):
+        if isinstance(error, Violation):
+            error.story = self.story()
         for pid in [pid for pids in self.processes().values() for pid in pids]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -143,7 +148,7 @@ class FaultBatch:
         return read_bytes(self.root / f"driver-{process.number}.err").decode(errors="replace")
 
     def was_made(self):
-        return (self.directory / "batch.json").exists() and any((self.directory / "epochs").glob("*"))
+        return (self.directory / "batch.json").exists() and any((self.directory / "epochs").glob("[0-9]*"))
 
     def resume_to_the_end(self):
         """Resumes until a driver leaves in order. A driver that was fenced or refused is asked again a few times."""
@@ -192,7 +197,9 @@ class FaultBatch:
 
     def check(self, *options, wait=10):
         """Returns (exit status, lines) of the checker."""
-        command = [str(self.programs.checker), str(self.directory), "--effects", str(self.effects), "--wait", str(wait)]
+        command = [str(self.programs.checker), str(self.directory), "--wait", str(wait)]
+        if self.leaves_effects:
+            command += ["--effects", str(self.effects)]
         done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120, check=False)
         return done.returncode, (done.stdout + done.stderr).splitlines()
 

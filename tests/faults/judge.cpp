@@ -177,6 +177,7 @@ class Judge {
           say("unrecorded_start", what + " ran before its started record");
       }
     }
+    if (!demands_.effects) return;
     for (const auto& [key, run] : evidence_.runs) {
       for (const auto& finished : run.finished) check_effect_of(key, finished.record.exit_info);
     }

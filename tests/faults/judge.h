@@ -14,6 +14,7 @@ struct Demands {
   bool all_ended = true;      ///< every step has an end: the batch was driven to it
   bool strict = false;        ///< every task ended as it said itself: nothing was given up as lost
   bool tasks_killed = false;  ///< somebody killed tasks: with `strict` they may have ended by a signal
+  bool effects = true;        ///< tasks were to leave side effects
 };
 
 /// One line per violation, "RULE: step N: …"; empty: all rules hold. Knows nothing of states that the library derives.

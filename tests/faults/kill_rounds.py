@@ -105,12 +105,11 @@ def random_kills(batch, seed):
 
 def run_one(programs, name, play):
     """Returns a failure's text, or nothing."""
-    with contextlib.ExitStack() as stack:
-        try:
-            batch = stack.enter_context(FaultBatch(programs))
+    try:
+        with FaultBatch(programs) as batch:
             play(batch)
-        except Violation as violation:
-            return f"VIOLATION in {name}\n{violation}\n{batch.story()}\n"
+    except Violation as violation:
+        return f"VIOLATION in {name}\n{violation}\n{violation.story}\n"
     return None
 
 

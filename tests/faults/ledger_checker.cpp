@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Judges a batch by its ledger and by what its tasks did, and by nothing that drove it.
 //
-// usage: ledger_checker BATCH --effects DIR [--running] [--strict] [--killed] [--wait SECONDS]
+// usage: ledger_checker BATCH [--effects DIR] [--running] [--strict] [--killed] [--wait SECONDS]
+//   --effects   what the tasks wrote of themselves (effect_line.h); without it only ledger and processes are judged
 //   --running   the batch has not been driven to its end: tasks without an end and living processes are no violation
 //   --strict    every task must have ended by itself: none may be given up as lost
 //   --killed    tasks were killed from outside: with --strict, too, they may have ended by a signal
@@ -49,8 +50,8 @@ int main(int argc, char** argv) {
       return misuse("what is " + argument + "?");
     }
   }
-  if (batch_path.empty() || effects.empty()) {
-    return misuse("usage: ledger_checker BATCH --effects DIR [--running] [--strict] [--killed] [--wait SECONDS]");
+  if (batch_path.empty()) {
+    return misuse("usage: ledger_checker BATCH [--effects DIR] [--running] [--strict] [--killed] [--wait SECONDS]");
   }
   auto batch = allot::BatchDirectory::open(batch_path);
   if (!batch) return misuse(batch.error().message);
@@ -64,6 +65,7 @@ int main(int argc, char** argv) {
       ::poll(nullptr, 0, 20);
     }
   }
+  demands.effects = !effects.empty();
   auto evidence = allot::faults::gather(*batch, effects);
   if (!evidence) return misuse(evidence.error().message);
   const auto add = [&found](const std::vector<std::string>& lines) {
