@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // A task that leaves evidence of its run: effect_line.h.
 //
-// usage: effect_task DIR STEP EXIT_CODE SECONDS [escape]
+// usage: effect_task DIR STEP EXIT_CODE SECONDS [escape|hog]
 // `escape`: leaves a grandchild behind, in a session of its own, that holds the task's output and sleeps a minute.
+// `hog`: makes as many children as the kernel gives it all the time; they stay until somebody ends them.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -69,11 +70,23 @@ void leave_grandchild_behind() {
   ::_exit(0);
 }
 
+// Again and again, so that what another task gives back is taken, too.
+void take_all_processes(double seconds) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  while (std::chrono::steady_clock::now() < until) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (;;) ::pause();
+    }
+    if (child < 0) std::this_thread::sleep_for(std::chrono::microseconds(100));
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc < 5) {
-    std::fputs("usage: effect_task DIR STEP EXIT_CODE SECONDS [escape]\n", stderr);
+    std::fputs("usage: effect_task DIR STEP EXIT_CODE SECONDS [escape|hog]\n", stderr);
     return 2;
   }
   const std::string path = std::string(argv[1]) + "/step-" + argv[2];
@@ -91,7 +104,12 @@ int main(int argc, char** argv) {
     return 99;
   }
   if (argc > 5 && std::strcmp(argv[5], "escape") == 0) leave_grandchild_behind();
-  std::this_thread::sleep_for(std::chrono::duration<double>(std::strtod(argv[4], nullptr)));
+  const double seconds = std::strtod(argv[4], nullptr);
+  if (argc > 5 && std::strcmp(argv[5], "hog") == 0) {
+    take_all_processes(seconds);
+  } else {
+    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+  }
   std::printf("step %s\n", argv[2]);
   std::fflush(stdout);
   line.is_end = true;

@@ -201,20 +201,23 @@ class Judge {
     for (const auto& abandoned : evidence_.abandoned) {
       if (abandoned.record.step == step) return;
     }
-    std::optional<std::uint32_t> newest;
-    for (const auto& [number, submission] : evidence_.submissions) {
-      if (!submission.is_refused && submission.covers(step)) newest = number;
-    }
-    if (!newest) return say("forgotten", what + " was never submitted and never abandoned");
-    for (const auto& withdrawn : evidence_.withdrawn) {
-      if (withdrawn.record.submission == *newest && withdrawn.record.steps.contains(step)) return;
-    }
     std::optional<End> end;
-    for (auto run = evidence_.runs.lower_bound({static_cast<std::uint32_t>(step), *newest, 0});
-         run != evidence_.runs.end() && run->first.step == step && run->first.submission == *newest; ++run) {
-      if (auto found = end_of(run->second)) end = found;
+    for (auto at = evidence_.submissions.rbegin(); at != evidence_.submissions.rend() && !end; ++at) {
+      const auto& [number, submission] = *at;
+      if (!submission.covers(step)) continue;
+      for (const auto& withdrawn : evidence_.withdrawn) {
+        if (withdrawn.record.submission == number && withdrawn.record.steps.contains(step)) return;
+      }
+      for (auto run = evidence_.runs.lower_bound({static_cast<std::uint32_t>(step), number, 0});
+           run != evidence_.runs.end() && run->first.step == step && run->first.submission == number; ++run) {
+        if (auto found = end_of(run->second)) end = found;
+      }
+      // A submission that was refused needs no end of its own: then an earlier one's stands.
+      if (!end && !submission.is_refused) {
+        return say("forgotten", what + ": submission " + std::to_string(number) + " has no end in the records");
+      }
     }
-    if (!end) return say("forgotten", what + ": submission " + std::to_string(*newest) + " has no end in the records");
+    if (!end) return say("forgotten", what + " was never submitted and never abandoned");
     const ExitClass how = end->info.exit_class;
     if (demands_.strict && how != ExitClass::done && how != ExitClass::error &&
         !(demands_.tasks_killed && how == ExitClass::signaled)) {

@@ -4,7 +4,8 @@
 
 usage: kill_rounds.py boundary|random --build DIR [--sample N] [--rounds N] [--seed N] [--jobs N] [--only TEXT]
   boundary   one round per row of fault_points.txt and passage (1st, 2nd, 5th); --sample N: only N of them, spread
-  random     --rounds N rounds (default 50), each with one to three kills at moments drawn from the seed
+  random     --rounds N rounds (default 50), each with one to three kills at moments drawn from the seed; with
+             ALLOT_SOAK_SECONDS in the environment further rounds until that time is over
 Exit status 0: nothing was violated; 1: each violation with its story; 2: misuse.
 """
 import argparse
@@ -113,6 +114,10 @@ def run_one(programs, name, play):
     return None
 
 
+def random_play(seed):
+    return f"random seed {seed}", lambda batch: random_kills(batch, seed)
+
+
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("kind", choices=["boundary", "random"])
@@ -132,18 +137,23 @@ def main():
         for row in rounds:
             plays.append((" ".join(map(str, row)), lambda batch, row=row: boundary(batch, *row)))
     else:
-        for seed in range(options.seed, options.seed + options.rounds):
-            plays.append((f"random seed {seed}", lambda batch, seed=seed: random_kills(batch, seed)))
+        plays = [random_play(seed) for seed in range(options.seed, options.seed + options.rounds)]
     plays = [play for play in plays if options.only in play[0]]
     began = time.monotonic()
-    failures = 0
+    soak_seconds = float(os.environ.get("ALLOT_SOAK_SECONDS", "0")) if options.kind == "random" else 0
+    failures = rounds = 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for failure in pool.map(lambda play: run_one(programs, *play), plays):
-            if failure:
-                failures += 1
-                print(failure, flush=True)
-    print(f"{options.kind}: {len(plays)} rounds, {failures} violations, {time.monotonic() - began:.0f} s")
-    return 1 if failures or not plays else 0
+        while plays:
+            rounds += len(plays)
+            for failure in pool.map(lambda play: run_one(programs, *play), plays):
+                if failure:
+                    failures += 1
+                    print(failure, flush=True)
+            plays = []
+            if time.monotonic() - began < soak_seconds:
+                plays = [random_play(options.seed + rounds + i) for i in range(options.jobs)]
+    print(f"{options.kind}: {rounds} rounds, {failures} violations, {time.monotonic() - began:.0f} s")
+    return 1 if failures or not rounds else 0
 
 
 if __name__ == "__main__":

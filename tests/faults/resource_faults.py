@@ -19,7 +19,7 @@ import time
 from fault_batch import FaultBatch, Programs, Violation, read_bytes, wait_until
 
 SKIPPED = 77
-OTHER_UID = 54321  # of nobody: its process count starts at 0
+OTHER_UID = 200_000 + os.getpid() % 100_000  # of nobody: its process count starts at 0
 
 
 def demand(condition, text):
@@ -105,6 +105,7 @@ def big_output(programs):
     size = 1 << 30
     parent = "/dev/shm" if shutil.disk_usage("/dev/shm").free > 3 * size else None
     with FaultBatch(programs, parent) as batch:
+        batch.leaves_effects = False
         batch.write_tasks([{"command": f"head -c {size} /dev/zero"}])
         driver = batch.start("run")
         peaks = {}
@@ -189,6 +190,8 @@ def disk_full_for_a_while(programs):
         wait_until(lambda: said_or_ended(batch, driver, SPACE_WORDS), 60, "a word about the full disk")
         demand(driver.poll() is None, f"the driver left at once: {batch.errors(driver)}")
         batch.must_be_clean("--running")
+        begun = len(list(batch.effects.iterdir()))
+        demand(begun < 55, f"{begun} of 60 tasks were started on a full disk")
         subprocess.run(["mount", "-o", "remount,size=64M", str(disk)], check=True)
         batch.finish(driver, 90)
         batch.must_be_clean("--strict")
@@ -201,13 +204,28 @@ def disk_full_for_good(programs):
         batch.write_tasks(printing_tasks(batch, 60))
         driver = batch.start("run")
         status = batch.finish(driver, 120)
-        demand(status != 0, "success, on a full disk")
+        demand(status != 0, f"success, on a full disk: {batch.errors(driver)}")
         demand(any(word in batch.errors(driver) for word in SPACE_WORDS), f"no reason given: {batch.errors(driver)}")
         batch.must_be_clean("--running")
         subprocess.run(["mount", "-o", "remount,size=64M", str(disk)], check=True)
         batch.resume_to_the_end()
         batch.must_be_clean("--strict")
         demand_honest_outputs(batch, 60)
+
+
+def ledger_full(programs):
+    """Records fill the disk (long error texts): what runs can still record its end, what has not begun waits."""
+    with small_disk("3M") as disk, batch_on_disk(programs, disk) as batch:
+        noise = "head -c 30000 /dev/zero | tr '\\0' x >&2; exit 1"
+        batch.write_tasks([{"command": " ".join(batch.effect_command(step, 1)) + "; " + noise, "stdout": "/dev/null"}
+                           for step in range(200)])
+        driver = batch.start("run")
+        wait_until(lambda: said_or_ended(batch, driver, SPACE_WORDS), 60, "a word about the full disk")
+        batch.must_be_clean("--running")
+        subprocess.run(["mount", "-o", "remount,size=64M", str(disk)], check=True)
+        if batch.finish(driver, 120) not in (0, 1) or driver.poll() == 1:
+            batch.resume_to_the_end()
+        batch.must_be_clean("--strict")
 
 
 def disk_full_at_once(programs):
@@ -234,11 +252,13 @@ def read_only(programs):
         batch.must_be_untouched()
         batch.directory = batch.root / "batch"
         batch.write_tasks([{"command": "true", "stdout": str(disk / "out")}, {"command": "true", "stderr": "/nowhere/err"}])
-        demand(batch.finish(batch.start("run")) == 1, "tasks whose output cannot be written are not done")
+        batch.leaves_effects = False
+        run = batch.start("run")
+        demand(batch.finish(run) == 1, "tasks whose output cannot be written are not done")
         tasks = tasks_of(batch)
         for step, path in ((0, str(disk / "out")), (1, "/nowhere/err")):
             demand_class(tasks, step, "launch_failed")
-            demand(path in str(tasks[step]["evidence"]), f"the path is not named: {tasks[step]['evidence']}")
+            demand(path in batch.errors(run), f"the path is not named: {batch.errors(run)}")
         batch.must_be_clean()
 
 
@@ -264,43 +284,75 @@ def few_descriptors(programs):
     demand(ended_badly > 0, "no limit was small enough to show anything")
 
 
+# Another user's, so that they are counted from 0; reading stays allowed: the build may lie where others cannot look.
+AS_OTHER = ["setpriv", f"--reuid={OTHER_UID}", f"--regid={OTHER_UID}", "--clear-groups",
+            "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
+
+
+def give_to_other(batch):
+    for path in [batch.root, *batch.root.rglob("*")]:
+        os.chown(path, OTHER_UID, OTHER_UID)
+
+
+def may_become_other():
+    if os.geteuid() == 0:
+        return True
+    print("needs root, to become a user whose processes are counted from 0")
+    return False
+
+
 def few_processes(programs):
-    """With any small number of processes: likewise; a task that cannot be forked is launch_failed with EAGAIN."""
-    if os.geteuid() != 0:
-        print("needs root, to become a user whose processes are counted from 0")
+    """With any small number of processes: an end in words and in time, and nothing that resume cannot finish."""
+    if not may_become_other():
         return SKIPPED
-    # Reading what is not its own stays allowed: the build may lie where others cannot look.
-    other = ["setpriv", f"--reuid={OTHER_UID}", f"--regid={OTHER_UID}", "--clear-groups",
-             "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
-    refused = 0
+    ended_badly = 0
     for limit in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 20]:
         with FaultBatch(programs) as batch:
-            batch.leaves_effects = False
-            batch.write_tasks([{"command": f"echo {step}; sleep 0.05"} for step in range(6)])
-            for path in [batch.root, *batch.root.rglob("*")]:
-                os.chown(path, OTHER_UID, OTHER_UID)
-            batch.prefix = [*other, "prlimit", f"--nproc={limit}", "--"]
+            batch.write_tasks([{"command": batch.effect_command(step, 0, 0.05)} for step in range(6)])
+            give_to_other(batch)
+            batch.prefix = [*AS_OTHER, "prlimit", f"--nproc={limit}", "--"]
             driver = batch.start("run")
             status = batch.finish(driver, 60)
-            print(f"{limit} processes: exit status {status}: {batch.errors(driver).strip()[-160:]!r}")
+            print(f"{limit} processes: exit status {status}: {batch.errors(driver).strip()[:200]!r}")
             demand(status >= 0, f"a crash with {limit} processes: {status}: {batch.errors(driver)}")
+            demand("terminate called" not in read_bytes(batch.directory / "worker.log").decode(errors="replace"),
+                   f"a worker node crashed with {limit} processes")
             demand(status == 0 or batch.errors(driver), f"no word with {limit} processes")
-            batch.prefix = other
+            ended_badly += status != 0
+            batch.prefix = AS_OTHER
             if batch.was_made():
                 batch.resume_to_the_end()
                 batch.must_be_clean()
-                refused += sum("EAGAIN" in str(task["evidence"]) for task in tasks_of(batch).values()
-                               if task["exit_class"] == "launch_failed")
             else:
                 batch.must_be_untouched()
-    demand(refused > 0, "no task was refused its process")
+    demand(ended_badly > 0, "no limit was small enough to show anything")
+    return 0
+
+
+def no_process_for_tasks(programs):
+    """While a task has taken all processes, the others are launch_failed with EAGAIN, and what it took is ended."""
+    if not may_become_other():
+        return SKIPPED
+    with FaultBatch(programs) as batch:
+        batch.write_tasks([{"command": batch.effect_command(0, 0, 8, "hog")}] +
+                          [{"command": batch.effect_command(step, 0, 0.3)} for step in range(1, 8)])
+        give_to_other(batch)
+        batch.prefix = [*AS_OTHER, "prlimit", "--nproc=60", "--"]
+        driver = batch.start("run")
+        demand(batch.finish(driver, 90) == 1, f"the hog went unnoticed: {batch.errors(driver)}")
+        tasks = tasks_of(batch)
+        demand_class(tasks, 0, "done")
+        refused = [step for step, task in tasks.items() if task["exit_class"] == "launch_failed"]
+        demand(refused, f"no task was refused: {batch.errors(driver)}")
+        demand("EAGAIN" in batch.errors(driver), f"the reason is not given: {batch.errors(driver)}")
+        batch.must_be_clean()
     return 0
 
 
 TESTS = {test.__name__: test for test in (
-    stopped_task, closed_stdout, daemon, held_pipe, big_output, disk_full_for_a_while, disk_full_for_good,
-    disk_full_at_once, read_only, few_descriptors, few_processes)}
-NEEDS_MOUNT = {"disk_full_for_a_while", "disk_full_for_good", "disk_full_at_once", "read_only"}
+    stopped_task, closed_stdout, daemon, held_pipe, big_output, disk_full_for_a_while, disk_full_for_good, ledger_full,
+    disk_full_at_once, read_only, few_descriptors, few_processes, no_process_for_tasks)}
+NEEDS_MOUNT = {"disk_full_for_a_while", "disk_full_for_good", "ledger_full", "disk_full_at_once", "read_only"}
 
 
 def in_mount_namespace():
