@@ -338,7 +338,7 @@ def no_process_for_tasks(programs):
         tasks = [{"command": batch.effect_command(step, 0, 0.3)} for step in range(10)]
         tasks[3] = {"command": batch.effect_command(3, 0, 8, "hog"), "after": [0, 1, 2]}
         for task in tasks[4:]:
-            task["after"] = 0
+            task["after"] = [0, 1, 2]
         batch.write_tasks(tasks)
         give_to_other(batch)
         batch.prefix = [*AS_OTHER, "prlimit", "--nproc=60", "--"]
