@@ -216,7 +216,9 @@ Result<BatchDirectory> BatchDirectory::open(const std::string& path) {
   BatchDirectory batch;
   boost::system::error_code error;
   const fs::path given(path);
-  if (path.empty() || !fs::is_directory(given, error)) {
+  const fs::file_status status = path.empty() ? fs::file_status() : fs::status(given, error);
+  if (error && error.value() != ENOENT && error.value() != ENOTDIR) return fail(errno_error(error.value(), path));
+  if (path.empty() || status.type() != fs::directory_file) {
     return fail(ErrorCode::fix_request, "there is no batch at " + (path.empty() ? "an empty path" : path) + ": " +
                                             (error ? errno_text(error.value()) : "it is no directory"));
   }
@@ -226,7 +228,7 @@ Result<BatchDirectory> BatchDirectory::open(const std::string& path) {
     return fail(ErrorCode::fix_request, batch.path_ + ": is no batch: it has no batch.json");
   }
   auto text = read_file(json_path, kMaxJsonBytes);
-  if (!text) return fail(Error{ErrorCode::fix_request, text.error().message});
+  if (!text) return fail(text.error());  // a passing fault (no descriptors) is no damage
   auto info = ledger::parse_batch_info(*text, json_path);
   if (!info) return fail(Error{ErrorCode::fix_request, info.error().message});
   batch.info_ = std::move(*info);

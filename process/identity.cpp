@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -100,7 +101,7 @@ bool is_alive(const ProcessIdentity& identity) {
   return ticks && *ticks == identity.start_ticks;
 }
 
-std::vector<pid_t> descendants_of(pid_t root) {
+std::vector<pid_t> descendants_of(pid_t root, const std::vector<pid_t>& except) {
   std::unordered_map<pid_t, std::vector<pid_t>> children;
   for_each_pid([&](pid_t pid) {
     if (auto fields = read_stat(pid)) children[fields->ppid].push_back(pid);
@@ -113,6 +114,7 @@ std::vector<pid_t> descendants_of(pid_t root) {
     auto it = children.find(parent);
     if (it == children.end()) continue;
     for (pid_t child : it->second) {
+      if (std::find(except.begin(), except.end(), child) != except.end()) continue;
       found.push_back(child);
       open.push_back(child);
     }

@@ -30,8 +30,9 @@ ProcessIdentity own_identity();
 /// True while the very process lives (same pid and start time).
 bool is_alive(const ProcessIdentity& identity);
 
-/// Every process below `root` (children of children, root excluded), in no order. Reads /proc once.
-std::vector<pid_t> descendants_of(pid_t root);
+/// Every process below `root` (children of children, root excluded), in no order, but for those in `except` and what is
+/// below them. Reads /proc once: what a spared process starts meanwhile is below it and so spared as well.
+std::vector<pid_t> descendants_of(pid_t root, const std::vector<pid_t>& except = {});
 
 /// Processes of this user whose environment holds the exact entry `NAME=VALUE`: finds what left a tree behind.
 std::vector<pid_t> processes_with_environment(const std::string& entry);

@@ -186,7 +186,7 @@ bool Guard::flush() {
 
 bool Guard::run_entry(QueueEntry& entry, std::uint32_t index) {
   // Room for the end of this run comes first: what starts must be able to say how it ended.
-  if (!records_->has_reserve()) return false;
+  if (!records_->has_reserve() || !out_.has_room() || !err_.has_room()) return false;
   Running running;
   running.entry = &entry;
   running.index = index;

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "worker_node/local_distributor.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/file.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,6 +10,7 @@
 #include "process/identity.h"
 #include "process/install_paths.h"
 #include "process/machine.h"
+#include "worker_node/node_slot.h"
 
 namespace allot {
 
@@ -162,17 +161,12 @@ Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std:
   return sessions;
 }
 
-Result<void> record_lost(const BatchDirectory& batch, const std::string& writer, const std::vector<RunKey>& keys,
-                         const std::string& text) {
-  const std::size_t dash = writer.rfind('-');
-  const std::string lock_path =
-      runtime_directory() + "/" + batch.info().batch_id + "-" + writer.substr(dash + 1) + ".lock";
-  Fd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock) return fail(errno_error(errno, lock_path));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    return fail(ErrorCode::retry_later, writer + " is in use by another worker node");
-  }
-  auto records = RecordWriter::open(batch.record_path(writer));
+Result<std::string> record_lost(const BatchDirectory& batch, const std::vector<RunKey>& keys, const std::string& text) {
+  const std::string runtime = runtime_directory();
+  if (runtime.empty()) return fail(ErrorCode::fix_request, "no private directory for locks; set XDG_RUNTIME_DIR");
+  NodeSlot slot;
+  if (auto claimed = claim_slot_files(slot, batch, runtime); !claimed) return fail(claimed.error());
+  auto records = RecordWriter::open(batch.record_path(slot.writer));
   if (!records) return fail(records.error());
   for (const RunKey& key : keys) {
     FinishedRecord record;
@@ -184,10 +178,11 @@ Result<void> record_lost(const BatchDirectory& batch, const std::string& writer,
     record.exit_info.text = text;
     records->add(record);
   }
-  if (auto written = records->write(); !written) return written;
-  auto synced = records->sync();
-  ::unlink(lock_path.c_str());
-  return synced;
+  if (auto written = records->write(); !written) return fail(written.error());
+  if (auto synced = records->sync(); !synced) return fail(synced.error());
+  const std::string writer = slot.writer;
+  release_slot_files(slot);
+  return writer;
 }
 
 bool end_marked(const std::vector<std::string>& distributor_ids) {

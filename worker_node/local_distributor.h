@@ -66,10 +66,9 @@ struct Sessions {
 /// asked.
 Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std::int64_t>& except = {});
 
-/// Appends the end of runs that no living process can end any more to the file of the slot that began them (whose lock
-/// this takes for the time). Errors: retry_later when somebody has the slot.
-Result<void> record_lost(const BatchDirectory& batch, const std::string& writer, const std::vector<RunKey>& keys,
-                         const std::string& text);
+/// Records that these runs are lost, in the file of a slot that nobody uses (claimed for the time); returns its
+/// writer's name. The caller has seen that whoever began them is gone. Errors: those of claiming and writing.
+Result<std::string> record_lost(const BatchDirectory& batch, const std::vector<RunKey>& keys, const std::string& text);
 
 /// KILLs what carries the mark of one of these ids, until nothing does. False: something cannot be ended (10 s).
 bool end_marked(const std::vector<std::string>& distributor_ids);

@@ -89,17 +89,15 @@ void WorkerNode::Impl::end_orphans(NodeSlot& slot) {
   for (int waited_ms = 0; waited_ms < kLongestBurialMs; waited_ms += 5) {
     std::vector<pid_t> left;
     if (options_.adopts_orphans) {
-      // Below this process are the living guards with their trees, and what the dead one left.
-      std::set<pid_t> spared;
+      // Below this process are the living guards with their trees, and what the dead one left. One walk sees both: with
+      // two, what a living guard spawns in between would pass for an orphan.
+      std::vector<pid_t> guards;
       for (const NodeSlot& other : slots_) {
-        if (other.guard_pid == 0) continue;
-        spared.insert(other.guard_pid);
-        for (pid_t pid : descendants_of(other.guard_pid)) spared.insert(pid);
+        if (other.guard_pid != 0) guards.push_back(other.guard_pid);
       }
-      for (pid_t pid : descendants_of(::getpid())) {
+      for (pid_t pid : descendants_of(::getpid(), guards)) {
         int status = 0;
-        if (spared.count(pid) != 0 || ::waitpid(pid, &status, WNOHANG) == pid) continue;
-        left.push_back(pid);
+        if (::waitpid(pid, &status, WNOHANG) != pid) left.push_back(pid);
       }
     }
     for (std::uint64_t at : positions_of(slot)) {

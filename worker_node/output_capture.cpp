@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@ namespace allot {
 namespace {
 constexpr int kPipeBytes = 256 * 1024;  // a chatty task is switched to its guard four times less often than with 64 KiB
 constexpr std::size_t kBlockBytes = 64 * 1024;
+constexpr off_t kRoomBytes = 1024 * 1024;  // so much must be free before tasks start again
 }  // namespace
 
 int OutputCapture::prepare() {
@@ -41,6 +43,7 @@ void OutputCapture::store(const char* bytes, std::size_t size) {
     struct stat info;
     if (!file_ || ::fstat(file_.get(), &info) != 0) {
       if (write_error_ == 0) write_error_ = errno;
+      is_full_ = errno == ENOSPC || errno == EDQUOT;
       file_.reset();
       lost_ += size;
       return;
@@ -54,6 +57,7 @@ void OutputCapture::store(const char* bytes, std::size_t size) {
     if (n < 0) {
       if (errno == EINTR) continue;
       write_error_ = errno;
+      is_full_ = errno == ENOSPC || errno == EDQUOT;
       break;
     }
     size_ += static_cast<std::uint64_t>(n);
@@ -76,6 +80,19 @@ std::uint64_t OutputCapture::drain() {
     if (n < 0 && errno == EINTR) continue;
     return total;
   }
+}
+
+bool OutputCapture::has_room() {
+  if (!is_full_) return true;
+  if (file_ && ::fallocate(file_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(size_), kRoomBytes) == 0) {
+    is_full_ = ::ftruncate(file_.get(), static_cast<off_t>(size_)) != 0;  // only asked: it is given back
+  } else if (!file_ || errno == EOPNOTSUPP) {
+    struct statvfs space;
+    const std::string directory = path_.substr(0, path_.rfind('/'));
+    is_full_ = ::statvfs(directory.c_str(), &space) != 0 ||
+               static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize < static_cast<std::uint64_t>(kRoomBytes);
+  }
+  return !is_full_;
 }
 
 std::string OutputCapture::tail(std::size_t max_bytes) const {

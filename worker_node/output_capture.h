@@ -31,6 +31,8 @@ class OutputCapture {
   OutputExtent extent() const { return {start_, size_ - start_, lost_, false}; }
   /// Errno of the first write that failed since begin(); 0: none.
   int write_error() const { return write_error_; }
+  /// False while the file system has no room for more output: a task that started now would lose what it prints.
+  bool has_room();
   /// Last bytes of the extent, at most `max_bytes`.
   std::string tail(std::size_t max_bytes) const;
 
@@ -46,6 +48,7 @@ class OutputCapture {
   std::uint64_t start_ = 0;  // of the current extent
   std::uint64_t lost_ = 0;
   int write_error_ = 0;
+  bool is_full_ = false;  // the last byte that was to be stored found no room
 };
 
 }  // namespace allot

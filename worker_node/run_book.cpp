@@ -200,10 +200,10 @@ Result<std::vector<RunBook::Found>> RunBook::take_files(std::uint32_t batch_numb
   Batch& batch = *batches_[batch_number];
   for (const std::string& name : writers) {
     const std::uint16_t writer = writer_number(batch, name);
-    auto report = scan_record_file(batch.directory.record_path(name), 0,
-                                   [&](const DecodedRecord& record, std::uint64_t offset) {
-                                     return take_record(batch_number, writer, record, offset, ended);
-                                   });
+    auto report =
+        scan_record_file(batch.directory.record_path(name), 0, [&](const DecodedRecord& record, std::uint64_t offset) {
+          return take_record(batch_number, writer, record, offset, ended);
+        });
     if (!report) return fail(report.error());
   }
   return ended;

@@ -12,6 +12,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cstdio>
+#include <exception>
 
 #include "ledger/batch_directory.h"
 #include "process/fd.h"
@@ -257,5 +258,11 @@ int run(int argc, char** argv) {
 }  // namespace allot
 
 int main(int argc, char** argv) {
-  return allot::run(argc, argv);
+  try {
+    return allot::run(argc, argv);
+  } catch (const std::exception& error) {  // threads and sockets that the system refuses come as exceptions of Boost
+    std::fprintf(stderr, "allot-worker-node: cannot get ready: %s; is a limit of processes or descriptors reached?\n",
+                 error.what());
+    return 1;
+  }
 }

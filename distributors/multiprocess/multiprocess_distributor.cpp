@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <system_error>
 
 #include "distributors/multiprocess/pool.h"
 #include "process/identity.h"
@@ -35,7 +36,14 @@ Result<void> MultiprocessDistributor::start() {
   work_.emplace(io_.get_executor());
   book_.events().resume();
   life_ = Life::running;
-  thread_ = std::thread([this] { io_.run(); });
+  try {
+    thread_ = std::thread([this] { io_.run(); });
+  } catch (const std::system_error& error) {
+    life_ = Life::created;
+    work_.reset();
+    return fail(ErrorCode::retry_later, std::string("the distributor's thread cannot be started: ") + error.what() +
+                                            "; is the limit of processes (ulimit -u) reached?");
+  }
   return {};
 }
 

@@ -314,7 +314,7 @@ void MultiprocessDistributor::bury(WorkerLink& worker) {
     for (const RunBook::Found& task : *taken) take_off(worker, task);
     pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, taken->size());
   }
-  std::map<std::string, std::vector<RunKey>> lost;
+  std::vector<RunKey> lost;
   for (std::uint64_t key : open) {
     const auto task = task_of_key(key);
     take_off(worker, task);
@@ -322,8 +322,7 @@ void MultiprocessDistributor::bury(WorkerLink& worker) {
     RunBook::Cell& cell = entry.cell(task.step);
     if (cell.phase == TaskPhase::finished) continue;
     if (cell.phase == TaskPhase::running) {
-      lost[book_.batch(worker.batch).writers[cell.writer]].push_back(
-          {static_cast<std::uint32_t>(task.step), entry.submission.number, cell.restart});
+      lost.push_back({static_cast<std::uint32_t>(task.step), entry.submission.number, cell.restart});
     } else if ((cell.flags & RunBook::kTerminating) != 0) {
       book_.remove(task);
       --pool.unfinished;
@@ -331,15 +330,14 @@ void MultiprocessDistributor::bury(WorkerLink& worker) {
       pool.pending.push_front({task.entry, task.step, 1});
     }
   }
-  for (const auto& [writer, keys] : lost) {
-    auto recorded = record_lost(book_.batch(worker.batch).directory, writer, keys,
+  if (!lost.empty()) {
+    auto recorded = record_lost(book_.batch(worker.batch).directory, lost,
                                 "its worker node (pid " + std::to_string(worker.pid) +
                                     ") and its guard are gone and left no record of its end" +
                                     (clean ? "; no process of it is left" : "; a process of it cannot be ended"));
-    if (!recorded) set_blocked("the end of a lost run cannot be recorded: " + recorded.error().message);
-  }
-  if (!lost.empty()) {
-    if (auto ends = book_.take_files(worker.batch, writers)) {
+    if (!recorded) {
+      set_blocked("the end of a lost run cannot be recorded: " + recorded.error().message);
+    } else if (auto ends = book_.take_files(worker.batch, {*recorded})) {
       pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, ends->size());
     }
   }
@@ -424,49 +422,60 @@ Result<std::optional<std::uint32_t>> MultiprocessDistributor::adopt(std::unique_
   std::vector<RunKey> running;
   for (const auto& worker : pool.workers) {
     for (const RunKey& key : worker->adopted) {
-      if (key.submission == submission.number) running.push_back(key);
+      if (key.submission == submission.number && !worker->dead) running.push_back(key);
     }
   }
   if (running.empty()) return std::optional<std::uint32_t>();
+  // Whoever else wrote for this batch must be gone before a run without an end is called lost.
+  const auto deadline = Clock::now() + std::chrono::seconds(8);
+  for (;;) {
+    auto sessions = sessions_of(batch, adopted_pids(batch.path()));
+    if (!sessions) return fail(sessions.error());
+    if (sessions->state == Sessions::State::gone) break;
+    if (Clock::now() > deadline || sessions->state == Sessions::State::elsewhere) {
+      return fail(ErrorCode::retry_later, sessions->text);
+    }
+    changed_.wait_for(lock, std::chrono::milliseconds(10));
+  }
+  auto fold = Fold::load(batch);
+  if (!fold) return fail(fold.error());
+  const auto runs = [&](std::uint64_t step) {
+    return std::any_of(running.begin(), running.end(), [step](const RunKey& key) { return key.step == step; });
+  };
+  std::vector<RunKey> lost;
+  submission.steps.for_each([&](std::uint64_t step) {
+    const FoldedTask& task = fold->task(step);
+    if (task.state == TaskState::running && task.submission == submission.number && !runs(step)) {
+      lost.push_back({static_cast<std::uint32_t>(step), submission.number, task.restart});
+    }
+  });
+  if (!lost.empty()) {
+    auto recorded = record_lost(batch, lost, "no living worker node of the batch knows of it");
+    if (!recorded) return fail(recorded.error());
+  }
+  // From here on nothing fails: the submission is taken up once, as a whole.
   auto added = book_.add(submission);
   if (!added) return fail(added.error());
   RunBook::Entry& entry = book_.entry(added->first);
+  if (!added->second) return std::optional<std::uint32_t>(added->first);
   pool.unfinished += entry.unfinished;
-  auto taken = book_.take_ledger(*number);
-  if (!taken) return fail(taken.error());
-  pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, taken->size());
+  if (auto taken = book_.take_ledger(*number)) {
+    pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, taken->size());
+  }
+  const Shape shape = shape_of(added->first);
   for (const auto& worker : pool.workers) {
     for (const RunKey& key : worker->adopted) {
-      if (key.submission != submission.number) continue;
+      if (key.submission != submission.number || worker->dead) continue;
       const RunBook::Found task{added->first, key.step};
       if (entry.cell(key.step).phase == TaskPhase::finished || !worker->handed.insert(task_key(task)).second) continue;
-      const Shape shape = shape_of(added->first);
       ++handed_shapes_[shape];
       reserved_cores_ += shape.cores;
       reserved_memory_ += shape.memory_bytes;
     }
   }
-  std::map<std::string, std::vector<RunKey>> lost;
   submission.steps.for_each([&](std::uint64_t step) {
-    const RunBook::Cell& cell = entry.cell(step);
-    if (cell.phase == TaskPhase::finished) return;
-    const bool runs =
-        std::any_of(running.begin(), running.end(), [step](const RunKey& key) { return key.step == step; });
-    if (runs) return;
-    if (cell.phase == TaskPhase::running) {
-      lost[book_.batch(*number).writers[cell.writer]].push_back(
-          {static_cast<std::uint32_t>(step), submission.number, cell.restart});
-    } else {
-      pool.pending.push_back({added->first, step, 1});
-    }
+    if (entry.cell(step).phase == TaskPhase::queued && !runs(step)) pool.pending.push_back({added->first, step, 1});
   });
-  for (const auto& [writer, keys] : lost) {
-    auto recorded = record_lost(batch, writer, keys, "no living worker node of the batch knows of it");
-    if (!recorded) return fail(recorded.error());
-  }
-  if (auto ends = book_.take_ledger(*number); ends) {
-    pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, ends->size());
-  }
   schedule_pump();
   return std::optional<std::uint32_t>(added->first);
 }

@@ -39,7 +39,10 @@ std::optional<RunBook::Found> MultiprocessDistributor::next_pending(Pool& pool) 
       continue;
     }
     const RunBook::Cell& cell = book_.entry(range.entry).cell(range.first);
-    if (cell.phase == TaskPhase::queued && (cell.flags & (RunBook::kHeld | RunBook::kTerminating)) == 0) {
+    const std::uint64_t key = task_key({range.entry, range.first});
+    const bool is_out = std::any_of(pool.workers.begin(), pool.workers.end(),
+                                    [key](const auto& worker) { return worker->handed.count(key) != 0; });
+    if (!is_out && cell.phase == TaskPhase::queued && (cell.flags & (RunBook::kHeld | RunBook::kTerminating)) == 0) {
       return RunBook::Found{range.entry, range.first};
     }
     ++range.first;
