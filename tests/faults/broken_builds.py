@@ -6,11 +6,10 @@ usage: broken_builds.py --build DIR [--only NAME]     exit status 0: every lie w
 """
 import argparse
 import contextlib
-import os
-import signal
 import sys
 
 from fault_batch import LONG_STEP, FaultBatch, Programs, Violation
+from kill_rounds import kill
 
 
 def whole_run(batch, sabotage):
@@ -25,10 +24,7 @@ def killed_and_resumed(batch, sabotage, *, with_workers):
     batch.wait_for_start(LONG_STEP, driver)
     found = batch.processes()
     victims = found["driver"] + (found["node"] + found["guard"] if with_workers else [])
-    for stop in (signal.SIGSTOP, signal.SIGKILL):  # stopped first: none may witness the death of another
-        for pid in victims:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, stop)
+    kill(*victims)
     batch.finish(driver)
     batch.finish(batch.start("resume", sabotage=sabotage))
 

@@ -12,16 +12,22 @@ import time
 
 PROGRAM_OF_ROLE = {"driver": "allot", "node": "allot-worker-node", "guard": "allot-guard"}
 LONG_STEP = 5  # of standard_tasks: runs long enough to be found
-CLUSTER = """plugin = "multiprocess"
+CLUSTERS = {
+    "multiprocess": """plugin = "multiprocess"
 [parameters]
 slots = 3
 slots_per_worker = 2
 pin = "never"
-worker_grace = "{worker_grace}"
+worker_grace = "300ms"
 kill_grace = "200ms"
 heartbeat_interval = "100ms"
 commit_interval = "2ms"
-"""
+""",
+    "sequential": """plugin = "sequential"
+[parameters]
+kill_grace = "200ms"
+""",
+}
 
 
 class Violation(Exception):
@@ -58,7 +64,7 @@ def wait_until(condition, seconds, what):
 class FaultBatch:
     """One batch in a directory of its own, removed at the end. Not thread-safe; each thread has its own batches."""
 
-    def __init__(self, programs, parent=None, worker_grace="300ms"):
+    def __init__(self, programs, parent=None, plugin="multiprocess"):
         self.programs = programs
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="allot-faults-", dir=parent))
         self.directory = self.root / "batch"
@@ -66,7 +72,7 @@ class FaultBatch:
         self.effects.mkdir()
         self.flag = self.root / "fired"
         self.cluster = self.root / "faulty.toml"
-        self.cluster.write_text(CLUSTER.format(worker_grace=worker_grace))
+        self.cluster.write_text(CLUSTERS[plugin])
         self.tasks_file = self.root / "tasks.jsonl"
         self.environment = {**os.environ, "XDG_RUNTIME_DIR": str(self.root / "runtime"), "TMPDIR": str(self.root)}
         (self.root / "runtime").mkdir(mode=0o700)

@@ -4,8 +4,8 @@
 
 usage: kill_rounds.py boundary|random --build DIR [--sample N] [--rounds N] [--seed N] [--jobs N] [--only TEXT]
   boundary   one round per row of fault_points.txt and passage (1st, 2nd, 5th); --sample N: only N of them, spread
-  random     --rounds N rounds (default 50), each with one to three kills at moments drawn from the seed; with
-             ALLOT_SOAK_SECONDS in the environment further rounds until that time is over
+  random     --rounds N rounds (default 50), each with one to three kills at moments drawn from the seed, every fifth
+             on the sequential plugin; with ALLOT_SOAK_SECONDS in the environment further ones until that time is over
 Exit status 0: nothing was violated; 1: each violation with its story; 2: misuse.
 """
 import argparse
@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 
-from fault_batch import LONG_STEP, FaultBatch, Programs, Violation
+from fault_batch import LONG_STEP, FaultBatch, Programs, Violation, wait_until
 
 PASSAGES = (1, 2, 5)
 
@@ -38,14 +38,17 @@ def boundary_rounds():
             for n in PASSAGES if n <= passages]
 
 
-def kill(pid):
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+def kill(*pids):
+    """All at once: stopped first, so that none of them witnesses the death of another."""
+    for how in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, how)
 
 
 def boundary(batch, point, role, situation, passage):
     fault = f"{point}:{passage}"
-    if situation == "run":
+    if situation in ("run", "sequential"):
         batch.standard_tasks()
         status = batch.finish(batch.start("run", fault, role))
     elif situation == "guard_dies":
@@ -83,31 +86,35 @@ def random_kills(batch, seed):
     driver = batch.start("run")
     tasks_killed = False
     for _ in range(draw.randint(1, 3)):
-        target = draw.choice(["driver", "node", "guard", "task"])
+        target = draw.choice(["driver", "node", "guard", "task", "all of allot"])
         time.sleep(draw.uniform(0, 0.7))  # the moment itself is what is drawn, not a wait for something
-        victims = batch.processes()[target]
-        if not victims:
+        found = batch.processes()
+        victims = found["driver"] + found["node"] + found["guard"]
+        if target != "all of allot":
+            victims = found[target] and [draw.choice(sorted(found[target]))]
+        batch.history.append(f"kill -9 {target} {victims}")
+        kill(*victims)
+        tasks_killed = tasks_killed or (target == "task" and bool(victims))
+        if not victims or driver.pid not in victims:
             continue
-        victim = draw.choice(sorted(victims))
-        batch.history.append(f"kill -9 {target} {victim}")
-        kill(victim)
-        tasks_killed = tasks_killed or target == "task"
-        if target == "driver":
-            batch.finish(driver)
-            if not batch.was_made():
-                return batch.must_be_untouched()
-            driver = batch.start("resume")
-    if batch.finish(driver) not in (0, 1):
+        batch.finish(driver)
         if not batch.was_made():
             return batch.must_be_untouched()
+        if target == "driver" and draw.random() < 0.3:  # nobody resumes: what runs ends, and the rest leaves by itself
+            wait_until(lambda: not any(batch.processes().values()), 15, "left_behind: the end of all processes")
+            batch.must_be_clean("--running")
+        driver = batch.start("resume")
+    if batch.finish(driver) not in (0, 1):
+        if not batch.was_made():
+            raise Violation("no_end: nobody killed the driver, and it made no batch")
         batch.resume_to_the_end()
     batch.must_be_clean("--strict", *(["--killed"] if tasks_killed else []))
 
 
-def run_one(programs, name, play):
+def run_one(programs, name, plugin, play):
     """Returns a failure's text, or nothing."""
     try:
-        with FaultBatch(programs) as batch:
+        with FaultBatch(programs, plugin=plugin) as batch:
             play(batch)
     except Violation as violation:
         return f"VIOLATION in {name}\n{violation}\n{violation.story}\n"
@@ -115,7 +122,8 @@ def run_one(programs, name, play):
 
 
 def random_play(seed):
-    return f"random seed {seed}", lambda batch: random_kills(batch, seed)
+    plugin = "sequential" if seed % 5 == 0 else "multiprocess"
+    return f"random seed {seed}", plugin, lambda batch: random_kills(batch, seed)
 
 
 def main():
@@ -135,7 +143,8 @@ def main():
         if options.sample:
             rounds = [rounds[i * len(rounds) // options.sample] for i in range(options.sample)]
         for row in rounds:
-            plays.append((" ".join(map(str, row)), lambda batch, row=row: boundary(batch, *row)))
+            plugin = "sequential" if row[2] == "sequential" else "multiprocess"
+            plays.append((" ".join(map(str, row)), plugin, lambda batch, row=row: boundary(batch, *row)))
     else:
         plays = [random_play(seed) for seed in range(options.seed, options.seed + options.rounds)]
     plays = [play for play in plays if options.only in play[0]]
