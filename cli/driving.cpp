@@ -10,6 +10,7 @@
 #include "cli/console.h"
 #include "cli/progress_display.h"
 #include "cli/summary.h"
+#include "engine/batch_run.h"
 #include "ledger/task_table.h"
 #include "protocol/units.h"
 

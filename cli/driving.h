@@ -11,7 +11,7 @@
 #include "cli/cluster_access.h"
 #include "cli/signal_stop.h"
 #include "cli/verb.h"
-#include "engine/batch_run.h"
+#include "engine/driver_context.h"
 
 namespace allot::cli {
 

@@ -165,12 +165,10 @@ class Report {
   }
 
   Result<std::string> list(TaskState state, bool with_text) {
-    if (fold_.count(state) == 0) return std::string();
-    std::string text = fmt::format("{}{}:\n", allot::to_string(state),
-                                   fold_.count(state) > kMostListed ? fmt::format(" (the first {})", kMostListed) : "");
+    std::string text;
     std::size_t listed = 0;
     for (std::uint64_t step = 0; step < fold_.size() && listed < kMostListed; ++step) {
-      if (fold_.task(step).state != state) continue;
+      if (fold_.task(step).state != state || (with_text && fold_.task(step).exit_class == ExitClass::killed)) continue;
       ++listed;
       auto detail = details_.detail(step);
       if (!detail) return fail(std::move(detail.error()));
@@ -178,6 +176,7 @@ class Report {
       if (!row) return fail(std::move(row.error()));
       const std::string what =
           state == TaskState::running ? "since " + time_text(detail->started_ns) : describe(detail->exit_info);
+      if (listed == 1) text += fmt::format("{} (the first ones):\n", allot::to_string(state));
       text += fmt::format("  step {}: {}: {}\n", step, what,
                           shorten(printable((*row)->command_text()), kCommandCharacters));
       if (with_text) text += tail_lines(detail->exit_info.text, "    | ");

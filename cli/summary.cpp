@@ -39,7 +39,7 @@ std::string headline(const BatchResult& result) {
 std::string failures_text(const BatchResult& result, const CommandLookup& command) {
   const auto& failures = result.highlights.failures();
   if (failures.empty()) return "";
-  const std::uint64_t all = result.progress.failed;
+  const std::uint64_t all = result.progress.failed - result.by_class[static_cast<std::size_t>(ExitClass::killed)];
   std::string text =
       all > failures.size() ? fmt::format("first {} of {} failures:\n", failures.size(), all) : "failures:\n";
   for (const auto& [step, info] : failures) {

@@ -5,7 +5,7 @@
 #include <functional>
 #include <string>
 
-#include "engine/batch_run.h"
+#include "engine/driver_context.h"
 
 namespace allot::cli {
 

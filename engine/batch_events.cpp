@@ -30,6 +30,8 @@ bool BatchRun::take_events() {
       return false;
     }
     give_up(error);
+    is_lost_ = error.code == ErrorCode::gone;
+    if (is_lost_) return false;
     // Nothing will start any more; what runs may still end.
     event_fault_.is_on = true;
     event_fault_.again_at = now + std::chrono::seconds(1);
@@ -105,7 +107,8 @@ void BatchRun::rerun(std::uint64_t step, const ExitInfo& info, bool has_started)
 void BatchRun::settle(std::uint64_t step, const ExitInfo& info) {
   board_.set_end(step, info.exit_class);
   if (!info.is_done()) {
-    result_.highlights.add_failure(step, info);
+    // What the user ended is no news to him.
+    if (info.exit_class != ExitClass::killed) result_.highlights.add_failure(step, info);
     context_.observer.failed(step, info, false);
   }
   // After a cancellation nothing more is decided: the tasks that wait may run when the batch is resumed.

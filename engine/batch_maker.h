@@ -19,9 +19,8 @@ struct MadeBatch {
 
 /// Checks the source, makes the directory, writes environment and task table, and claims the batch. After an error
 /// nothing of it is left; a directory that was there (and empty) stays. `environment`: as environ(7).
-/// Errors: fix_request (bad input, a directory that cannot be used: the text names it), not_available (no tasks at all),
-/// retry_later (disk
-/// full), gave_up (interrupted).
+/// Errors: fix_request (bad input, a directory that cannot be used: the text names it), not_available (no tasks at
+/// all), retry_later (disk full), gave_up (interrupted).
 Result<MadeBatch> make_batch(const std::string& path, BatchInfo info, char* const* environment, TaskSource& source);
 
 }  // namespace allot

@@ -14,7 +14,6 @@
 namespace allot {
 namespace {
 
-constexpr std::chrono::seconds kFenceInterval{10};
 constexpr std::chrono::seconds kFaultInterval{1};
 // While a cancellation goes on.
 constexpr std::chrono::milliseconds kStopInterval{100};
@@ -42,7 +41,7 @@ BatchRun::~BatchRun() = default;
 BatchResult BatchRun::run() {
   const auto began = Clock::now();
   last_change_ = began;
-  next_fence_check_ = began + kFenceInterval;
+  next_fence_check_ = began + context_.settings.fence_interval;
   if (const auto descriptor = context_.distributor.event_descriptor()) event_descriptor_ = *descriptor;
   if (bell_.descriptor() < 0) {
     give_up({ErrorCode::retry_later, "no file descriptors are left for the driver"});
@@ -78,11 +77,11 @@ void BatchRun::loop() {
   for (;;) {
     take_answers();
     take_stop_requests();
+    if (stop_requests_ > 0) pump_termination();
     const bool has_more = take_events();
     note_withdrawn();
     if (auto flushed = context_.log.flush(); !flushed) note_fault(log_fault_, flushed.error());
     pump_submissions();
-    if (stop_requests_ > 0) pump_termination();
     check_fence();
     context_.observer.progress(progress());
     if (is_lost_ || is_fenced_ || is_over()) return;
@@ -107,6 +106,7 @@ void BatchRun::wait() {
   if (log_fault_.is_on) no_later_than(log_fault_.again_at);
   if (event_fault_.is_on) no_later_than(event_fault_.again_at);
   if (stop_requests_ > 0) no_later_than(now + kStopInterval);
+  no_later_than(next_fence_check_);
   const bool may_ask = !event_fault_.is_on || event_fault_.again_at <= now;
   if (event_descriptor_ < 0 && may_ask) no_later_than(now + kBlindWait);
 
@@ -156,7 +156,7 @@ void BatchRun::note_fault(PassingFault& fault, const Error& error) {
 void BatchRun::check_fence() {
   const auto now = Clock::now();
   if (now < next_fence_check_) return;
-  next_fence_check_ = now + kFenceInterval;
+  next_fence_check_ = now + context_.settings.fence_interval;
   const auto driver = context_.batch.current_driver();
   // A directory that cannot be listed now is no proof of anything.
   if (!driver || !*driver || (*driver)->epoch <= context_.driver.epoch) return;

@@ -2,7 +2,6 @@
 // Drives a batch through a distributor to its end, knowing it as the protocol only.
 #pragma once
 
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -14,67 +13,10 @@
 #include <utility>
 #include <vector>
 
-#include "engine/batch_observer.h"
-#include "engine/batch_plan.h"
-#include "engine/driver_log.h"
+#include "engine/driver_context.h"
 #include "engine/helper_threads.h"
-#include "engine/highlights.h"
-#include "engine/task_board.h"
-#include "ledger/batch_directory.h"
-#include "protocol/cluster_distributor.h"
-#include "protocol/cluster_queue.h"
 
 namespace allot {
-
-struct RunSettings {
-  std::chrono::milliseconds grace{5000};                 ///< from TERM to KILL when the batch is cancelled
-  std::uint8_t loss_retries = 3;                         ///< further runs of a task that was lost with its node
-  std::chrono::milliseconds trouble_patience{30'000};    ///< how long a passing fault may last while nothing runs
-  std::chrono::milliseconds reconcile_patience{60'000};  ///< how long resume asks what became of a submission
-};
-
-/// What a driver works with. All of it outlives the driver.
-struct DriverContext {
-  const BatchDirectory& batch;
-  const DriverIdentity& driver;
-  DriverLog& log;
-  ClusterDistributor& distributor;
-  const std::vector<std::unique_ptr<ClusterQueue>>& queues;  ///< default first
-  BatchObserver& observer;
-  StopSignal& stop;
-  RunSettings settings;
-};
-
-/// How the ids of a submission are made; the steps are on the board.
-struct SubmissionIds {
-  std::string base;
-  bool is_array = false;
-  std::uint64_t step_origin = 0;
-};
-
-/// Where a driver begins: a new batch, or what recovery found.
-struct BatchState {
-  BatchPlan plan;
-  TaskBoard board{0};
-  std::uint32_t next_submission = 1;
-  std::map<std::uint32_t, SubmissionIds> submissions;  ///< those that still have tasks queued or running
-};
-
-/// A batch of which nothing has been submitted.
-BatchState fresh_state(BatchPlan plan);
-
-struct BatchResult {
-  BatchProgress progress;
-  std::array<std::uint64_t, kExitClassCount> by_class{};
-  std::uint64_t unknown = 0;             ///< of an earlier driver's tasks, whose fate could not be found out
-  std::uint64_t incomplete_outputs = 0;  ///< ended in this run, with output that could not be kept
-  double wall_seconds = 0;
-  int stop_requests = 0;
-  std::optional<Error> trouble;  ///< why the driver left before the end
-  Highlights highlights;
-
-  bool all_done() const { return progress.done == progress.total; }
-};
 
 /// One driver's work on a batch. Thread rule: one thread; run() once.
 class BatchRun {
@@ -142,6 +84,9 @@ class BatchRun {
   // batch_stop.cpp
   void take_stop_requests();
   void pump_termination();
+  void take_termination_reports();
+  void terminate_running(std::chrono::milliseconds grace);
+  bool terminate_queued(Clock::time_point now, std::chrono::milliseconds grace);
   bool is_stopped() const;
   std::optional<std::string> id_of(std::uint64_t step) const;
 
@@ -169,6 +114,7 @@ class BatchRun {
   int stop_requests_ = 0;
   int kills_sent_ = 0;             // stop requests that the running tasks have been told of
   std::uint64_t stop_cursor_ = 0;  // queued steps before it have been taken out, or tried
+  Clock::time_point stop_since_{};
   Clock::time_point next_stop_pass_{};
   Clock::time_point last_change_{};  // something ended or was submitted
   std::uint64_t unreachable_ = 0;

@@ -12,10 +12,11 @@ namespace {
 constexpr int kQueuedCall = 1;
 constexpr int kRunningCall = 2;
 // So that a million ids are never in memory at once.
-constexpr std::size_t kMostIds = 16'384;
+constexpr std::size_t kMostIds = 65'536;
+// While one call is with the distributor the next one waits at its door: nothing starts in between.
+constexpr std::size_t kMostQueuedCalls = 2;
 constexpr std::chrono::milliseconds kPassPause{100};
-// Behind the time that the protocol gives a termination.
-constexpr std::chrono::seconds kTerminationBound{15};
+constexpr std::chrono::milliseconds kQueueFirst{2000};
 
 }  // namespace
 
@@ -28,7 +29,7 @@ void BatchRun::take_stop_requests() {
                     "kills them now), {} queued ones are taken out",
                     board_.count(TaskStage::running), std::chrono::duration<double>(context_.settings.grace).count(),
                     board_.count(TaskStage::queued)));
-    last_change_ = Clock::now();
+    last_change_ = stop_since_ = Clock::now();
   }
   stop_requests_ += fresh;
   for (auto pending = pending_.begin(); pending != pending_.end();) {
@@ -51,7 +52,7 @@ std::optional<std::string> BatchRun::id_of(std::uint64_t step) const {
   return make_distributor_id(ids.base, ids.is_array ? std::optional(step - ids.step_origin) : std::nullopt);
 }
 
-void BatchRun::pump_termination() {
+void BatchRun::take_termination_reports() {
   for (const auto& report : terminator_->take_reports()) {
     if (!report.outcomes) {
       context_.observer.notice("ending tasks: " + report.outcomes.error().message);
@@ -67,9 +68,19 @@ void BatchRun::pump_termination() {
       context_.observer.notice(fmt::format("{} tasks cannot be ended ({})", unreachable, first));
     }
   }
+}
 
+void BatchRun::pump_termination() {
+  take_termination_reports();
+  const auto now = Clock::now();
   const bool is_kill = stop_requests_ > 1;
   const auto grace = is_kill ? std::chrono::milliseconds(0) : context_.settings.grace;
+  // A slot that becomes free takes the next queued task: so those go first, if that does not take too long.
+  const bool queue_is_out = terminate_queued(now, grace);
+  if (queue_is_out || is_kill || now - stop_since_ > kQueueFirst) terminate_running(grace);
+}
+
+void BatchRun::terminate_running(std::chrono::milliseconds grace) {
   std::vector<std::string> ids;
   const bool ask_again = kills_sent_ < std::min(stop_requests_, 2);
   for (const std::uint32_t step : running_) {
@@ -81,26 +92,28 @@ void BatchRun::pump_termination() {
   }
   kills_sent_ = std::min(stop_requests_, 2);
   if (!ids.empty()) terminator_->terminate(kRunningCall, std::move(ids), grace);
+}
 
-  if (board_.count(TaskStage::queued) == 0 || terminator_->is_busy(kQueuedCall)) return;
-  const auto now = Clock::now();
-  if (stop_cursor_ == board_.size()) {
-    // What was on its way to the distributor, or back from it, is found by another pass.
-    if (now < next_stop_pass_) return;
-    stop_cursor_ = 0;
+bool BatchRun::terminate_queued(Clock::time_point now, std::chrono::milliseconds grace) {
+  const auto is_over = [this] { return stop_cursor_ == board_.size() && terminator_->busy(kQueuedCall) == 0; };
+  if (is_over() && board_.count(TaskStage::queued) > 0 && now >= next_stop_pass_) {
+    stop_cursor_ = 0;  // what was on its way to the distributor, or back from it, is found by another pass
   }
-  ids.clear();
-  for (; stop_cursor_ < board_.size() && ids.size() < kMostIds; ++stop_cursor_) {
-    if (board_[stop_cursor_].stage != TaskStage::queued) continue;
-    if (auto id = id_of(stop_cursor_)) ids.push_back(std::move(*id));
+  while (stop_cursor_ < board_.size() && terminator_->busy(kQueuedCall) < kMostQueuedCalls) {
+    std::vector<std::string> ids;
+    for (; stop_cursor_ < board_.size() && ids.size() < kMostIds; ++stop_cursor_) {
+      if (board_[stop_cursor_].stage != TaskStage::queued) continue;
+      if (auto id = id_of(stop_cursor_)) ids.push_back(std::move(*id));
+    }
+    if (!ids.empty()) terminator_->terminate(kQueuedCall, std::move(ids), grace);
+    next_stop_pass_ = now + kPassPause;
   }
-  next_stop_pass_ = now + kPassPause;
-  if (!ids.empty()) terminator_->terminate(kQueuedCall, std::move(ids), grace);
+  return is_over();
 }
 
 bool BatchRun::is_stopped() const {
   if (board_.count(TaskStage::queued) + board_.count(TaskStage::running) == 0) return true;
-  return Clock::now() - last_change_ > context_.settings.grace + kTerminationBound;
+  return Clock::now() - last_change_ > context_.settings.grace + context_.settings.termination_bound;
 }
 
 }  // namespace allot

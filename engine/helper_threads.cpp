@@ -84,8 +84,9 @@ void Terminator::terminate(int tag, std::vector<std::string> ids, std::chrono::m
   }
 }
 
-bool Terminator::is_busy(int tag) const {
-  return std::any_of(calls_.begin(), calls_.end(), [tag](const Call& call) { return call.tag == tag; });
+std::size_t Terminator::busy(int tag) const {
+  const auto count = std::count_if(calls_.begin(), calls_.end(), [tag](const Call& call) { return call.tag == tag; });
+  return static_cast<std::size_t>(count);
 }
 
 std::vector<Terminator::Report> Terminator::take_reports() {

@@ -83,7 +83,7 @@ class Terminator {
   /// Rings the bell when there is something to take.
   std::vector<Report> take_reports();
   bool is_busy() const { return !calls_.empty(); }
-  bool is_busy(int tag) const;
+  std::size_t busy(int tag) const;  ///< calls under way with that tag
 
  private:
   struct Call {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <utility>
 
 #include "protocol/result.h"
 
@@ -13,8 +12,9 @@ class InputFaults {
  public:
   void add(std::string line) {
     if (++count_ > kMostShown) return;
+    if (line.size() > kLongest) line = line.substr(0, kLongest) + " ...";
     if (!text_.empty()) text_ += '\n';
-    text_ += std::move(line);
+    text_ += line;
   }
   bool empty() const { return count_ == 0; }
 
@@ -26,6 +26,7 @@ class InputFaults {
 
  private:
   static constexpr std::size_t kMostShown = 20;
+  static constexpr std::size_t kLongest = 1000;  // bytes of one fault: a key may be as long as a file
   std::string text_;
   std::size_t count_ = 0;
 };

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "engine/batch_run.h"
+#include "engine/driver_context.h"
 #include "ledger/batch_directory.h"
 #include "protocol/result.h"
 

@@ -51,6 +51,7 @@ class FakeCluster {
   std::function<std::optional<Reconciliation>(const std::string& token)> reconcile_answer;  ///< instead of the truth
   std::function<std::optional<Error>()> event_fault;  ///< an error: wait_for_events answers it when it has no events
   DistributorLimits limits;
+  bool outlives_stop = false;  ///< stop() changes nothing here, as if the driver had been killed before it
 
   /// Ends a task that goes on.
   void finish(std::uint64_t step, const FakeRun& run = {});

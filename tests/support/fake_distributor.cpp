@@ -53,6 +53,11 @@ Result<void> FakeDistributor::start() {
 Result<void> FakeDistributor::stop() {
   std::lock_guard lock(cluster_.mutex_);
   if (!is_running_) return {};
+  if (cluster_.outlives_stop) {
+    is_running_ = false;
+    cluster_.attached_ = nullptr;
+    return {};
+  }
   for (const auto& id : cluster_.queue_) cluster_.tasks_.erase(id);  // stays queued in the ledger
   cluster_.queue_.clear();
   for (auto& [id, task] : cluster_.tasks_) {

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+// What a driver works with, where it begins, and what it says at the end.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/batch_observer.h"
+#include "engine/batch_plan.h"
+#include "engine/driver_log.h"
+#include "engine/highlights.h"
+#include "engine/task_board.h"
+#include "ledger/batch_directory.h"
+#include "protocol/cluster_distributor.h"
+#include "protocol/cluster_queue.h"
+
+namespace allot {
+
+struct RunSettings {
+  std::chrono::milliseconds grace{5000};                 ///< from TERM to KILL when the batch is cancelled
+  std::uint8_t loss_retries = 3;                         ///< further runs of a task that was lost with its node
+  std::chrono::milliseconds trouble_patience{30'000};    ///< how long a passing fault may last while nothing runs
+  std::chrono::milliseconds fence_interval{10'000};      ///< how often it looks whether another driver has the batch
+  std::chrono::milliseconds termination_bound{15'000};   ///< beyond the grace: how long ends may take to be told
+  std::chrono::milliseconds reconcile_patience{60'000};  ///< how long resume asks what became of a submission
+};
+
+/// What a driver works with. All of it outlives the driver.
+struct DriverContext {
+  const BatchDirectory& batch;
+  const DriverIdentity& driver;
+  DriverLog& log;
+  ClusterDistributor& distributor;
+  const std::vector<std::unique_ptr<ClusterQueue>>& queues;  ///< default first
+  BatchObserver& observer;
+  StopSignal& stop;
+  RunSettings settings;
+};
+
+/// How the ids of a submission are made; the steps are on the board.
+struct SubmissionIds {
+  std::string base;
+  bool is_array = false;
+  std::uint64_t step_origin = 0;
+};
+
+/// Where a driver begins: a new batch, or what recovery found.
+struct BatchState {
+  BatchPlan plan;
+  TaskBoard board{0};
+  std::uint32_t next_submission = 1;
+  std::map<std::uint32_t, SubmissionIds> submissions;  ///< those that still have tasks queued or running
+};
+
+/// A batch of which nothing has been submitted.
+BatchState fresh_state(BatchPlan plan);
+
+struct BatchResult {
+  BatchProgress progress;
+  std::array<std::uint64_t, kExitClassCount> by_class{};
+  std::uint64_t unknown = 0;             ///< of an earlier driver's tasks, whose fate could not be found out
+  std::uint64_t incomplete_outputs = 0;  ///< ended in this run, with output that could not be kept
+  double wall_seconds = 0;
+  int stop_requests = 0;
+  std::optional<Error> trouble;  ///< why the driver left before the end
+  Highlights highlights;
+
+  bool all_done() const { return progress.done == progress.total; }
+};
+
+}  // namespace allot

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#include "engine/batch_plan.h"
+
+#include "tests/support/catch.h"
+
+namespace allot {
+
+TEST_CASE("what a task states counts, the rest comes from the defaults") {
+  RequestedResources defaults;
+  defaults.cores = 2;
+  defaults.memory_bytes = 100;
+  defaults.queue = "q";
+  defaults.pass_through = {{"a", "1"}, {"b", "1"}};
+  RequestedResources own;
+  own.cores = 4;
+  own.account = "me";
+  own.pass_through = {{"b", "2"}};
+  const auto merged = with_defaults(own, defaults);
+  CHECK(merged.cores == 4);
+  CHECK(merged.memory_bytes == 100);
+  CHECK(merged.queue == "q");
+  CHECK(merged.account == "me");
+  CHECK_FALSE(merged.gpus);
+  CHECK(merged.pass_through == std::map<std::string, std::string>{{"a", "1"}, {"b", "2"}});
+  CHECK(with_defaults({}, defaults) == defaults);
+  CHECK(with_defaults(own, {}) == own);
+}
+
+TEST_CASE("steps with equal resources form one group, however they say it") {
+  RequestedResources defaults;
+  defaults.cores = 1;
+  RequestedResources one, two;
+  one.cores = 1;  // the default, stated
+  two.cores = 2;
+  PlanBuilder builder(defaults);
+  builder.add_plain(0, 2);
+  builder.add(2, 1, two, {});
+  builder.add(3, 1, one, {{0, DependencyKind::after_any}});
+  builder.add(4, 3, two, {});
+  const BatchPlan plan = builder.finish(true);
+  CHECK(plan.task_count == 7);
+  REQUIRE(plan.groups.size() == 2);
+  CHECK(plan.groups[0].resources.cores == 1);
+  CHECK(plan.groups[0].steps.ranges() == std::vector<StepRange>{{0, 2}, {3, 1}});
+  CHECK(plan.groups[1].resources.cores == 2);
+  CHECK(plan.groups[1].steps.ranges() == std::vector<StepRange>{{2, 1}, {4, 3}});
+  CHECK(plan.graph.dependents_of(0).size() == 1);
+}
+
+TEST_CASE("a hundred thousand different requests are sorted quickly") {
+  PlanBuilder builder({});
+  for (std::uint64_t step = 0; step < 100'000; ++step) {
+    RequestedResources own;
+    own.memory_bytes = 1 + step / 2;
+    builder.add(step, 1, own, {});
+  }
+  CHECK(builder.finish(true).groups.size() == 50'000);
+}
+
+}  // namespace allot
