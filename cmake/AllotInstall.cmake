@@ -14,7 +14,7 @@ install(EXPORT allot_targets FILE allotTargets.cmake NAMESPACE allot:: DESTINATI
 # stay inside; tests/integration compiles each of these by itself against what was installed.
 set(ALLOT_PUBLIC_HEADERS
   ledger/batch_directory.h ledger/fold.h ledger/output_store.h ledger/record.h ledger/record_file.h ledger/task_table.h
-  process/install_paths.h
+  process/fd.h process/install_paths.h
   engine/cluster_config_file.h)
 file(GLOB protocol_headers CONFIGURE_DEPENDS RELATIVE "${CMAKE_SOURCE_DIR}" "${CMAKE_SOURCE_DIR}/protocol/*.h")
 foreach(header IN LISTS protocol_headers ALLOT_PUBLIC_HEADERS)
