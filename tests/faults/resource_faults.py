@@ -166,7 +166,7 @@ def said_or_ended(batch, driver, words):
     return driver.poll() is not None or any(word in batch.errors(driver) for word in words)
 
 
-SPACE_WORDS = ("space", "ENOSPC")
+SPACE_WORDS = ("space", "ENOSPC", "no room")
 
 
 def printing_tasks(batch, count):
@@ -270,7 +270,7 @@ def few_descriptors(programs):
             batch.standard_tasks(18, long_seconds=0.05)
             batch.prefix = ["prlimit", f"--nofile={limit}", "--"]
             driver = batch.start("run")
-            status = batch.finish(driver, 60)
+            status = batch.finish(driver, 200)
             print(f"{limit} descriptors: exit status {status}: {batch.errors(driver).strip()[-160:]!r}")
             demand(status >= 0, f"a crash with {limit} descriptors: {status}: {batch.errors(driver)}")
             demand(status == 0 or batch.errors(driver), f"no word with {limit} descriptors")
