@@ -260,6 +260,8 @@ bool Guard::run_entry(QueueEntry& entry, std::uint32_t index) {
   end_leftovers(running);
   if (running.watch_out) out_.drain();
   if (running.watch_err) err_.drain();
+  if (launch.is_direct_line() && !running.stop_reason && running.unkillable.empty())
+    tell_death(status, running, launch);
   if (running.watch_out) line_->output_bytes.fetch_add(out_.extent().length);
   if (running.watch_err) line_->output_bytes.fetch_add(err_.extent().length);
   const std::uint32_t cores = entry.cores;
@@ -294,8 +296,7 @@ SpawnResult Guard::spawn(const QueueEntry& entry, Launch& launch) {
     pollfd lifeline = {options_.lifeline_fd, POLLIN, 0};
     if (::poll(&lifeline, 1, static_cast<int>(pause_ms)) > 0) break;
   }
-  const bool only_shell_knows = result.failed == SpawnStage::exec && launch.line != nullptr &&
-                                launch.shell_words.empty() &&
+  const bool only_shell_knows = result.failed == SpawnStage::exec && launch.is_direct_line() &&
                                 (result.error == ENOEXEC || launch.path != launch.argv[0]);
   if (only_shell_knows) {
     // A script without "#!", which the shell itself would run; or a hit in PATH that cannot be executed, behind which
@@ -432,6 +433,20 @@ void Guard::end_leftovers(Running& running) {
     if (waits[1].revents != 0) err_.drain();
     pause_ms = std::min(pause_ms * 2, 20);
   }
+}
+
+// What the shell would have added to stderr. The pipe has just been emptied, so the write does not block.
+void Guard::tell_death(int status, const Running& running, const Launch& launch) {
+  std::string text;
+  append_death_message(status, text);
+  if (text.empty()) return;
+  if (running.watch_err) {
+    write_all(err_.write_end(), text);
+    err_.drain();
+    return;
+  }
+  Fd file(::open(launch.stderr_path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (file) write_all(file.get(), text);
 }
 
 void Guard::classify(Running& running, int status, const Launch& launch) {

@@ -67,6 +67,7 @@ class Guard {
   void act_on_limits(Running& running, std::int64_t now);
   void begin_stop(Running& running, ExitClass reason, std::string text, std::int64_t grace, std::int64_t now);
   void end_leftovers(Running& running);
+  void tell_death(int status, const Running& running, const Launch& launch);
   void classify(Running& running, int status, const Launch& launch);
   void finish(QueueEntry& entry, FinishedRecord& record);
   bool flush();

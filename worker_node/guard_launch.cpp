@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "worker_node/guard.h"
@@ -101,7 +102,10 @@ std::optional<std::string> Guard::make_ready(const QueueEntry& entry, const Task
   if (task.is_shell()) {
     launch.line = &task.shell_line;
     char* const* arranged = nullptr;
-    if (direct_lines_ && !pwd_.empty() && path_value != nullptr && split_plain_line(task.shell_line, words_)) {
+    // A PWD that the task sets itself is put right by the shell alone.
+    const bool sets_pwd = std::any_of(task.env.begin(), task.env.end(), [](const auto& e) { return e.first == "PWD"; });
+    if (direct_lines_ && !sets_pwd && !pwd_.empty() && path_value != nullptr &&
+        split_plain_line(task.shell_line, words_)) {
       arranged = environment_->arrange();
     }
     if (arranged == nullptr) {

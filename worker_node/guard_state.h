@@ -28,6 +28,8 @@ struct Guard::Launch {
 
   /// Runs the line by the shell instead. `argv` is the storage to build the vector in.
   void use_shell(const std::string& shell, const std::string& shell_line, std::vector<char*>& storage);
+  /// True for a shell line that runs without a shell.
+  bool is_direct_line() const { return line != nullptr && shell_words.empty(); }
   std::string describe_failure(const SpawnResult& result) const;
   void close_external() {
     input.reset();
