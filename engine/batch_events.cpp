@@ -73,6 +73,9 @@ void BatchRun::take_end(const Event& event) {
     }
     return;
   }
+  // A repeated end of a run that has been decided on: another one is due or under way.
+  const bool is_due = before.stage == TaskStage::ready || before.stage == TaskStage::waiting;
+  if (is_due) return;
   running_.erase(static_cast<std::uint32_t>(event.step));
   const bool has_started = before.stage == TaskStage::running || event.wall_seconds.has_value();
   if (event.wall_seconds) result_.highlights.add_wall_seconds(event.step, *event.wall_seconds);

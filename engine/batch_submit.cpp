@@ -82,6 +82,7 @@ void BatchRun::pump_submissions() {
 std::optional<BatchRun::ReadyWork> BatchRun::next_work() {
   for (auto& [key, steps] : fresh_) {
     std::sort(steps.begin(), steps.end());
+    steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
     ReadyWork work{key.first, key.second, {}};
     for (const std::uint32_t step : steps) work.steps.append(step);
     ready_.push_back(std::move(work));

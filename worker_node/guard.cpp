@@ -110,14 +110,13 @@ bool Guard::get_ready() {
   if (!records) return complain(records.error().message);
   records_.emplace(std::move(*records));
   const ProcessIdentity own = own_identity();
-  const pid_t worker = ::getppid();
   OpenedRecord opened;
   opened.host = options_.host;
   opened.boot_id = boot_id();
   opened.pid = own.pid;
   opened.start_ticks = own.start_ticks;
-  opened.worker_pid = worker;
-  opened.worker_start_ticks = process_start_ticks(worker).value_or(0);
+  opened.worker_pid = options_.worker_pid;
+  opened.worker_start_ticks = options_.worker_start_ticks;
   opened.cgroup = options_.cgroup;
   opened.at_ns = clock_ns(CLOCK_REALTIME);
   records_->add(opened);
@@ -234,11 +233,11 @@ bool Guard::run_entry(QueueEntry& entry, std::uint32_t index) {
     return true;
   }
   ALLOT_FAULT_POINT("guard_after_spawn");
-  launch.close_external();
   running.pid = spawned.pid;
   running.pidfd = spawned.pidfd.get();
   running.watch_out = !launch.external_out;
   running.watch_err = !launch.external_err;
+  launch.close_external();
   running.runtime_deadline = entry.runtime_limit_milliseconds > 0
                                  ? running.started_mono + entry.runtime_limit_milliseconds * 1'000'000
                                  : kNever;

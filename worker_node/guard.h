@@ -29,6 +29,8 @@ struct GuardOptions {
   std::string scratch;  ///< node-local path prefix for the files a task may write about itself
   std::string host;
   std::string cgroup;
+  std::int64_t worker_pid = 0;  ///< told, not asked: getppid(2) names another once the worker node is gone
+  std::uint64_t worker_start_ticks = 0;
   std::vector<int> cores;  ///< cores it is pinned to; empty: not pinned
   int shared_fd = -1;      ///< SharedQueue
   int poke_fd = -1;        ///< eventfd: something is there for this guard

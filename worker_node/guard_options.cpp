@@ -36,6 +36,8 @@ std::vector<Field> fields() {
       text("scratch", &GuardOptions::scratch),
       text("host", &GuardOptions::host),
       text("cgroup", &GuardOptions::cgroup),
+      number("worker_pid", &GuardOptions::worker_pid),
+      number("worker_ticks", &GuardOptions::worker_start_ticks),
       number("shared_fd", &GuardOptions::shared_fd),
       number("poke_fd", &GuardOptions::poke_fd),
       number("wake_fd", &GuardOptions::wake_fd),

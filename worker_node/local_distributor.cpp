@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "worker_node/local_distributor.h"
 
+#include <dirent.h>
 #include <poll.h>
 #include <signal.h>
 
@@ -13,6 +14,21 @@
 #include "worker_node/node_slot.h"
 
 namespace allot {
+namespace {
+
+bool has_slot_records(const std::string& batch_directory) {
+  DIR* directory = ::opendir((batch_directory + "/records").c_str());
+  if (directory == nullptr) return false;
+  bool found = false;
+  while (const dirent* entry = ::readdir(directory)) {
+    const std::string name = entry->d_name;
+    found = found || (name[0] != '.' && name.rfind("driver-", 0) != 0);
+  }
+  ::closedir(directory);
+  return found;
+}
+
+}  // namespace
 
 LocalDistributor::LocalDistributor(ClusterConfig config, LocalSettings settings)
     : config_(std::move(config)),
@@ -36,6 +52,71 @@ Result<void> LocalDistributor::check_resources(const Submission& submission) con
   const ResourceValidation checked = queue->validate_resources(resources, true);
   if (!checked.valid) return fail(ErrorCode::fix_request, "queue " + queue->queue_name() + ": " + checked.message);
   return {};
+}
+
+Submission submission_of(const IntentRecord& intent, const std::string& batch_directory) {
+  Submission submission;
+  submission.token = intent.token;
+  submission.batch_directory = batch_directory;
+  submission.id_base = intent.id_base;
+  submission.number = intent.submission;
+  submission.steps = intent.steps;
+  submission.is_array = intent.is_array;
+  submission.step_origin = intent.step_origin;
+  submission.attempt = intent.attempt;
+  submission.resources = intent.resources;
+  submission.name = intent.name;
+  return submission;
+}
+
+Result<std::pair<std::uint32_t, bool>> LocalDistributor::take_up(Submission submission) {
+  // Only a batch that has been worked on before this distributor saw it can hold anything of this submission.
+  const bool is_old = !book_.find_batch(submission.batch_directory) && has_slot_records(submission.batch_directory);
+  if (is_old) {
+    auto batch = BatchDirectory::open(submission.batch_directory);
+    if (!batch) return fail(batch.error());
+    auto fold = Fold::load(*batch);
+    if (!fold) return fail(fold.error());
+    for (const FoldedSubmission& known : fold->submissions()) {
+      if (known.intent.token == submission.token && submission.id_base.empty())
+        submission.id_base = known.intent.id_base;
+    }
+    bool some_run = false;
+    submission.steps.for_each([&](std::uint64_t step) {
+      if (step >= fold->size()) return;
+      const FoldedTask& task = fold->task(step);
+      some_run = some_run || (task.submission == submission.number && task.state == TaskState::running);
+    });
+    if (some_run) {
+      return fail(ErrorCode::retry_later,
+                  "submission \"" + submission.token +
+                      "\": an earlier distributor began some of it; reconcile tells what became of it");
+    }
+  }
+  auto added = book_.add(submission);
+  if (added && added->second && is_old) {
+    if (auto taken = book_.take_ledger(book_.entry(added->first).batch); !taken) {
+      book_.take_back(added->first);
+      return fail(taken.error());
+    }
+  }
+  return added;
+}
+
+std::optional<SubmittedIds> LocalDistributor::take_up_ended(const Fold& fold, const IntentRecord& intent,
+                                                            const std::string& batch_directory) {
+  bool all_ended = true;
+  intent.steps.for_each([&](std::uint64_t step) {
+    if (step >= fold.size()) return;
+    const FoldedTask& task = fold.task(step);
+    const bool ended = task.state == TaskState::done || task.state == TaskState::failed;
+    all_ended = all_ended && ended && task.submission == intent.submission;
+  });
+  if (!all_ended) return std::nullopt;
+  auto added = book_.add(submission_of(intent, batch_directory));
+  if (!added) return std::nullopt;
+  if (!book_.take_ledger(book_.entry(added->first).batch)) return std::nullopt;
+  return book_.entry(added->first).ids;
 }
 
 Result<SubmittedIds> LocalDistributor::submit_line(const std::string& command, const std::string& name,
@@ -183,6 +264,27 @@ Result<std::string> record_lost(const BatchDirectory& batch, const std::vector<R
   const std::string writer = slot.writer;
   release_slot_files(slot);
   return writer;
+}
+
+bool end_strays(const std::string& batch_directory, const std::vector<std::int64_t>& spared) {
+  for (int waited_ms = 0; waited_ms < 10'000; waited_ms += 5) {
+    bool some = false;
+    const auto marked = processes_with_environment("ALLOT_BATCH_DIR=" + batch_directory);
+    std::vector<pid_t> kept = {::getpid()};
+    for (std::int64_t pid : spared) {
+      const auto below = descendants_of(static_cast<pid_t>(pid));
+      kept.insert(kept.end(), below.begin(), below.end());
+      kept.push_back(static_cast<pid_t>(pid));
+    }
+    for (pid_t pid : marked) {
+      if (std::find(kept.begin(), kept.end(), pid) != kept.end() || !process_start_ticks(pid)) continue;
+      ::kill(pid, SIGKILL);
+      some = true;
+    }
+    if (!some) return true;
+    ::poll(nullptr, 0, 5);  // no descriptor tells of processes that are nobody's children here
+  }
+  return false;
 }
 
 bool end_marked(const std::vector<std::string>& distributor_ids) {

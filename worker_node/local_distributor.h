@@ -38,6 +38,12 @@ class LocalDistributor : public ClusterDistributor {
  protected:
   /// Does the request fit this cluster at all? Strictly: what can never start is refused now.
   Result<void> check_resources(const Submission& submission) const;
+  /// RunBook::add, which also finds in the ledger what an earlier distributor did of this very submission: ended tasks
+  /// do not run again. Errors: also retry_later while some of it may still run (reconcile tells). With mutex_ held.
+  Result<std::pair<std::uint32_t, bool>> take_up(Submission submission);
+  /// For reconcile: takes a recorded submission up if every task of it has ended. With mutex_ held.
+  std::optional<SubmittedIds> take_up_ended(const Fold& fold, const IntentRecord& intent,
+                                            const std::string& batch_directory);
   static std::uint32_t cores_of(const RequestedResources& resources) { return resources.cores.value_or(1); }
 
   const ClusterConfig config_;
@@ -69,6 +75,13 @@ Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std:
 /// Records that these runs are lost, in the file of a slot that nobody uses (claimed for the time); returns its
 /// writer's name. The caller has seen that whoever began them is gone. Errors: those of claiming and writing.
 Result<std::string> record_lost(const BatchDirectory& batch, const std::vector<RunKey>& keys, const std::string& text);
+
+/// Which submission an intent speaks of.
+Submission submission_of(const IntentRecord& intent, const std::string& batch_directory);
+
+/// KILLs what is left of a batch's tasks on this host: processes with the batch's mark that are below none of the
+/// living worker nodes `spared`. False: something cannot be ended (10 s).
+bool end_strays(const std::string& batch_directory, const std::vector<std::int64_t>& spared);
 
 /// KILLs what carries the mark of one of these ids, until nothing does. False: something cannot be ended (10 s).
 bool end_marked(const std::vector<std::string>& distributor_ids);

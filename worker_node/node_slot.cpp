@@ -72,6 +72,9 @@ Result<void> start_guard(NodeSlot& slot, GuardOptions options, const std::string
   Fd null_input(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!null_input) return fail(errno_error(errno, "/dev/null"));
 
+  const ProcessIdentity own = own_identity();
+  options.worker_pid = own.pid;
+  options.worker_start_ticks = own.start_ticks;
   options.slot = slot.index;
   options.writer = slot.writer;
   options.scratch = slot.scratch;

@@ -14,14 +14,18 @@ bool names(const char* entry, const char* name, std::size_t length) {
 }  // namespace
 
 TaskEnvironment::TaskEnvironment(const Environment& batch, char* const* own) {
-  for (const auto& [name, value] : batch) base_.push_back(name + "=" + value);
+  // What allot sets for each task never comes from outside: an outer task's id would name the wrong one.
+  const auto is_set_per_task = [](const std::string& name) {
+    return name.rfind("ALLOT_", 0) == 0 || name == "JOB_ID" || name == "ARRAY_STEP_ID";
+  };
+  for (const auto& [name, value] : batch) {
+    if (!is_set_per_task(name)) base_.push_back(name + "=" + value);
+  }
   for (; own != nullptr && *own != nullptr; ++own) {
     const char* equals = std::strchr(*own, '=');
     if (equals == nullptr) continue;
     const std::string name(*own, static_cast<std::size_t>(equals - *own));
-    // What allot sets for each task never comes from outside: an outer task's id would name the wrong one.
-    const bool set_per_task = name.rfind("ALLOT_", 0) == 0 || name == "JOB_ID" || name == "ARRAY_STEP_ID";
-    if (set_per_task || !(is_secret_name(name) || is_node_name(name))) continue;
+    if (is_set_per_task(name) || !(is_secret_name(name) || is_node_name(name))) continue;
     base_.emplace_back(*own);
   }
 }

@@ -56,16 +56,19 @@ Result<void> MultiprocessDistributor::stop() {
     return {};
   }
   life_ = Life::stopping;
+  // Twice posted: a worker node that is just being started has its greeting on the way, which must come first.
   asio::post(io_, [this] {
-    std::lock_guard inner(mutex_);
-    for (auto& pool : pools_) {
-      pool->pending.clear();  // stays queued in the ledger
-      for (auto& worker : pool->workers) {
-        worker->leaving = true;
-        if (worker->channel) worker->channel->send(wire::Leave{settings_.kill_grace.count()});
+    asio::post(io_, [this] {
+      std::lock_guard inner(mutex_);
+      for (auto& pool : pools_) {
+        pool->pending.clear();  // stays queued in the ledger
+        for (auto& worker : pool->workers) {
+          worker->leaving = true;
+          if (worker->channel) worker->channel->send(wire::Leave{settings_.kill_grace.count()});
+        }
       }
-    }
-    changed_.notify_all();
+      changed_.notify_all();
+    });
   });
   const auto all_gone = [this] {
     return std::all_of(pools_.begin(), pools_.end(), [](const auto& pool) { return pool->workers.empty(); });
@@ -100,7 +103,7 @@ Result<SubmittedIds> MultiprocessDistributor::submit(const Submission& submissio
   if (auto good = usable("submit"); !good) return fail(good.error());
   if (auto known = book_.find_token(submission.batch_directory, submission.token)) return book_.entry(*known).ids;
   if (auto fit = check_resources(submission); !fit) return fail(fit.error());
-  auto added = book_.add(submission);
+  auto added = take_up(submission);
   if (!added) return fail(added.error());
   RunBook::Entry& entry = book_.entry(added->first);
   if (!added->second) return entry.ids;
@@ -317,6 +320,12 @@ Result<Reconciliation> MultiprocessDistributor::reconcile(const std::string& bat
     answer.evidence = "no intent with this token is in the ledger, and this distributor never saw it";
     return answer;
   }
+  if (auto ended = take_up_ended(*fold, recorded->intent, batch_directory)) {
+    answer.answer = Reconciliation::Answer::found;
+    answer.ids = std::move(ended);
+    answer.evidence = "every task of it has ended, as the ledger says";
+    return answer;
+  }
   // First those that live are taken over: what they run is found, and they hand out nothing else any more.
   auto adopted_submission = submission_of(recorded->intent, batch_directory);
   auto number = adopt(lock, *batch, adopted_submission);
@@ -339,6 +348,11 @@ Result<Reconciliation> MultiprocessDistributor::reconcile(const std::string& bat
       return answer;
     }
     changed_.wait_for(lock, std::chrono::milliseconds(10));
+  }
+  // Guards that were killed with their worker node ended nothing: what escaped from their trees is found by its mark.
+  if (!end_strays(batch_directory, adopted_pids(batch_directory))) {
+    answer.evidence = "a process of a task of it cannot be ended";
+    return answer;
   }
   answer.answer = Reconciliation::Answer::proven_absent;
   answer.evidence = "its worker nodes and guards are gone; what they recorded is in the ledger";

@@ -51,7 +51,6 @@ class MultiprocessDistributor final : public LocalDistributor {
   Result<std::optional<std::uint32_t>> adopt(std::unique_lock<std::mutex>& lock, const BatchDirectory& batch,
                                              const Submission& submission);
   std::vector<std::int64_t> adopted_pids(const std::string& batch_directory);
-  static Submission submission_of(const IntentRecord& intent, const std::string& batch_directory);
   void on_message(WorkerLink& worker, wire::Message message);
   void on_records(WorkerLink& worker, const wire::Records& records);
   void on_returned(WorkerLink& worker, const wire::Returned& returned);

@@ -363,21 +363,6 @@ void MultiprocessDistributor::set_blocked(const std::string& why) {
 
 // ---- adoption -----------------------------------------------------------------------------------------------------
 
-Submission MultiprocessDistributor::submission_of(const IntentRecord& intent, const std::string& batch_directory) {
-  Submission submission;
-  submission.token = intent.token;
-  submission.batch_directory = batch_directory;
-  submission.id_base = intent.id_base;
-  submission.number = intent.submission;
-  submission.steps = intent.steps;
-  submission.is_array = intent.is_array;
-  submission.step_origin = intent.step_origin;
-  submission.attempt = intent.attempt;
-  submission.resources = intent.resources;
-  submission.name = intent.name;
-  return submission;
-}
-
 std::vector<std::int64_t> MultiprocessDistributor::adopted_pids(const std::string& batch_directory) {
   std::vector<std::int64_t> pids;
   const auto batch = book_.find_batch(batch_directory);

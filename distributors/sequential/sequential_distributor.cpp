@@ -181,7 +181,7 @@ Result<SubmittedIds> SequentialDistributor::submit(const Submission& submission)
     return book_.entry(*known).ids;
   }
   if (auto fit = check_resources(submission); !fit) return fail(fit.error());
-  auto added = book_.add(submission);
+  auto added = take_up(submission);
   if (!added) return fail(added.error());
   const std::uint32_t number = added->first;
   const SubmittedIds ids = book_.entry(number).ids;
@@ -323,6 +323,20 @@ Result<Reconciliation> SequentialDistributor::reconcile(const std::string& batch
   lock.unlock();
   auto batch = BatchDirectory::open(batch_directory);
   if (!batch) return fail(batch.error());
+  auto fold = Fold::load(*batch);
+  if (!fold) return fail(fold.error());
+  const auto& submissions = fold->submissions();
+  const auto recorded = std::find_if(submissions.begin(), submissions.end(),
+                                     [&](const FoldedSubmission& s) { return s.intent.token == token; });
+  if (recorded != submissions.end()) {
+    std::lock_guard inner(mutex_);
+    if (auto ended = take_up_ended(*fold, recorded->intent, batch_directory)) {
+      answer.answer = Reconciliation::Answer::found;
+      answer.ids = std::move(ended);
+      answer.evidence = "every task of it has ended, as the ledger says";
+      return answer;
+    }
+  }
   // Guards end their task and leave when the process that started them is gone.
   const auto deadline = Clock::now() + std::chrono::seconds(9);
   for (;;) {
@@ -334,6 +348,10 @@ Result<Reconciliation> SequentialDistributor::reconcile(const std::string& batch
     lock.lock();
     changed_.wait_for(lock, std::chrono::milliseconds(10));
     lock.unlock();
+  }
+  if (!end_strays(batch_directory, {})) {
+    answer.evidence = "a process of a task of it cannot be ended";
+    return answer;
   }
   answer.answer = Reconciliation::Answer::proven_absent;
   answer.evidence = "no guard of this batch lives; what they recorded is in the ledger";

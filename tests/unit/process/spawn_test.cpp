@@ -103,7 +103,7 @@ TEST_CASE("the child starts clean: no blocked signals, a group of its own, three
   Fd leak(::fcntl(opened.get(), F_DUPFD_CLOEXEC, 100));
   REQUIRE(leak);
   const std::string open_ones = "\n" + output_of({"/bin/ls", "/proc/self/fd"});
-  CHECK(open_ones.find("\n0\n1\n2\n") == 0);
+  for (const char* fd : {"\n0\n", "\n1\n", "\n2\n"}) CHECK(open_ones.find(fd) != std::string::npos);
   CHECK(open_ones.find("\n" + std::to_string(leak.get()) + "\n") == std::string::npos);
   sigset_t all, before;
   sigfillset(&all);
