@@ -2,6 +2,7 @@
 // What is printed: results to stdout, everything for a person about the work itself to stderr.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
