@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <poll.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -232,7 +233,9 @@ Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std:
     }
     if (session->boot_id != boot_id()) continue;
     const bool guard = is_alive({static_cast<pid_t>(session->pid), session->start_ticks});
-    const bool worker = is_alive({static_cast<pid_t>(session->worker_pid), session->worker_start_ticks});
+    // Where the worker node is part of this process (sequential) its guard alone is the question.
+    const bool worker = session->worker_pid != ::getpid() &&
+                        is_alive({static_cast<pid_t>(session->worker_pid), session->worker_start_ticks});
     if (!guard && !worker) continue;
     sessions.state = Sessions::State::alive;
     sessions.text = writer + ": its " + (guard ? "guard" : "worker node") + " (pid " +

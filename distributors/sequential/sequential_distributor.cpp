@@ -328,7 +328,12 @@ Result<Reconciliation> SequentialDistributor::reconcile(const std::string& batch
   const auto& submissions = fold->submissions();
   const auto recorded = std::find_if(submissions.begin(), submissions.end(),
                                      [&](const FoldedSubmission& s) { return s.intent.token == token; });
-  if (recorded != submissions.end()) {
+  if (recorded == submissions.end()) {
+    answer.answer = Reconciliation::Answer::proven_absent;
+    answer.evidence = "no intent with this token is in the ledger, and this distributor never saw it";
+    return answer;
+  }
+  {
     std::lock_guard inner(mutex_);
     if (auto ended = take_up_ended(*fold, recorded->intent, batch_directory)) {
       answer.answer = Reconciliation::Answer::found;

@@ -215,7 +215,7 @@ TEST_CASE("PWD and OLDPWD are what the shell makes of them") {
                                            work + "//",
                                            work + "/sub/..",
                                            playground.link() + "/sub/..",
-                                           "work",
+                                           "area",
                                            ".",
                                            "",
                                            "/",

@@ -204,7 +204,7 @@ ShellPlayground::ShellPlayground() : root_(fs::canonical(directory_.path()).stri
   const std::string work_directory = work();
   const std::string script = "#!/bin/sh\nprintf '%s|' script \"$0\" \"$@\"\n";
   const std::string no_shebang = "printf '%s|' noshebang \"$0\" \"$@\"\nexit 6\n";
-  fs::create_symlink("work", root_ + "/link");
+  fs::create_symlink("area", root_ + "/link");
   fs::create_symlink(ALLOT_PRINT_ARGS, root_ + "/bin/pa");
   fs::create_symlink(ALLOT_PRINT_ARGS, work_directory + "/print");
   fs::create_symlink("loop", work_directory + "/loop");
