@@ -209,6 +209,7 @@ int RunVerb::run(Services& services) {
   info.cwd = boost::filesystem::current_path(error).string();
   if (error) return tell_failure({ErrorCode::fix_request, "the current directory is gone: " + error.message()});
   info.default_resources = *resources;
+  spdlog::debug("reading tasks from {}", (*source)->name());
   auto batch = make_batch(*path, std::move(info), services.environment, **source);
   if (!batch) {
     if (stop.take() > 0) return 128 + stop.first_signal();

@@ -112,7 +112,7 @@ class ProductSource final : public TaskSource {
  private:
   CommandTemplate template_;
   std::vector<std::vector<std::string>> lists_;
-  std::string name_ = "the arguments behind :::";
+  std::string name_ = "the list behind \":::\"";
 };
 
 class EachSource final : public TaskSource {

@@ -33,7 +33,7 @@ struct ParameterSpec {
   std::string documentation;            ///< one sentence; says what leaving it out means
   std::optional<std::int64_t> minimum;  ///< for integer, size (bytes) and duration (milliseconds)
   std::optional<std::int64_t> maximum;
-  std::vector<std::string> choices;     ///< for text: the values allowed; empty: any
+  std::vector<std::string> choices;  ///< for text: the values allowed; empty: any
 };
 
 struct QueueConfig {
@@ -45,7 +45,7 @@ struct QueueConfig {
 
 struct ClusterConfig {
   std::string name;
-  std::string plugin;  ///< plugin's name, such as "multiprocess"
+  std::string plugin;       ///< plugin's name, such as "multiprocess"
   std::string source;       ///< path of the file it was read from; empty: built in
   std::string description;  ///< one line for people; may be empty
   std::string default_queue;

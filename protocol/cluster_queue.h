@@ -31,8 +31,8 @@ class ClusterQueue {
  public:
   virtual ~ClusterQueue() = default;
 
-  virtual int queue_id() const = 0;                         ///< unique within the cluster
-  virtual const std::string& queue_name() const = 0;        ///< unique within the cluster
+  virtual int queue_id() const = 0;                   ///< unique within the cluster
+  virtual const std::string& queue_name() const = 0;  ///< unique within the cluster
   virtual const QueueParameters& parameters() const = 0;
   virtual std::vector<std::string> required_resources() const = 0;  ///< names that a strict request must state
 

@@ -33,9 +33,10 @@ std::optional<ExitClass> exit_class_from_string(std::string_view name);
 
 struct ExitInfo {
   ExitClass exit_class = ExitClass::lost;
-  std::optional<int> exit_code;  ///< 0…255; present exactly for done and error (done: 0) and where a limit's kill let it exit
-  std::optional<int> signal;     ///< the signal that ended the task's first process, where one did
-  std::string text;              ///< evidence for a person; for a failed command the tail of its stderr, ≤ 10 000 characters
+  std::optional<int>
+      exit_code;  ///< 0…255; present exactly for done and error (done: 0) and where a limit's kill let it exit
+  std::optional<int> signal;  ///< the signal that ended the task's first process, where one did
+  std::string text;  ///< evidence for a person; for a failed command the tail of its stderr, ≤ 10 000 characters
 
   bool is_done() const { return exit_class == ExitClass::done; }
 };

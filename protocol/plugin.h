@@ -46,8 +46,8 @@ class Plugin {
 /// What the exported symbol points to. `abi` stays first for ever: it is read before anything else is believed.
 struct PluginEntry {
   std::uint32_t abi;
-  const char* toolchain;   ///< toolchain_tag() of the plugin's build
-  Plugin* (*create)();     ///< never null; the host owns the result and never unloads the library
+  const char* toolchain;  ///< toolchain_tag() of the plugin's build
+  Plugin* (*create)();    ///< never null; the host owns the result and never unloads the library
 };
 
 inline constexpr char kPluginSymbol[] = "allot_plugin_entry";
@@ -55,14 +55,15 @@ inline constexpr char kPluginSymbol[] = "allot_plugin_entry";
 }  // namespace allot
 
 /// Defines the one exported symbol of a plugin. `toolchain_tag()` is inlined as text so that it is the plugin's own.
-#define ALLOT_EXPORT_PLUGIN(PluginClass)                                                                      \
-  extern "C" __attribute__((visibility("default"))) const ::allot::PluginEntry allot_plugin_entry = {         \
+#define ALLOT_EXPORT_PLUGIN(PluginClass)                                                              \
+  extern "C" __attribute__((visibility("default"))) const ::allot::PluginEntry allot_plugin_entry = { \
       ::allot::kPluginAbi, ALLOT_TOOLCHAIN_TAG, []() -> ::allot::Plugin* { return new PluginClass; }}
 
 #define ALLOT_STRINGIFY2(x) #x
 #define ALLOT_STRINGIFY(x) ALLOT_STRINGIFY2(x)
 #if defined(_GLIBCXX_RELEASE)
-#define ALLOT_STDLIB_TAG "libstdc++" ALLOT_STRINGIFY(_GLIBCXX_RELEASE) "-cxx11abi" ALLOT_STRINGIFY(_GLIBCXX_USE_CXX11_ABI)
+#define ALLOT_STDLIB_TAG \
+  "libstdc++" ALLOT_STRINGIFY(_GLIBCXX_RELEASE) "-cxx11abi" ALLOT_STRINGIFY(_GLIBCXX_USE_CXX11_ABI)
 #else
 #define ALLOT_STDLIB_TAG "libc++" ALLOT_STRINGIFY(_LIBCPP_VERSION)
 #endif

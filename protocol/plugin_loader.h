@@ -24,7 +24,7 @@ std::string_view to_string(PluginState state);
 
 struct LoadedPlugin {
   std::string name;
-  std::string path;   ///< of the library; empty if absent
+  std::string path;  ///< of the library; empty if absent
   PluginState state = PluginState::absent;
   std::string message;             ///< what is wrong and what to do; empty if loaded
   std::shared_ptr<Plugin> plugin;  ///< set exactly if loaded
@@ -42,7 +42,8 @@ class PluginLoader {
   /// Loads one plugin by name. Repeating returns the same object; what failed is tried again.
   LoadedPlugin load(const std::string& name);
 
-  /// Every plugin found in the directories, sorted by name, loaded or not. Directories that are not there are passed over.
+  /// Every plugin found in the directories, sorted by name, loaded or not. Directories that are not there are passed
+  /// over.
   std::vector<LoadedPlugin> load_all();
 
   const std::vector<std::string>& directories() const { return directories_; }

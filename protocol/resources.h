@@ -16,9 +16,9 @@ struct RequestedResources {
   std::optional<std::uint32_t> gpus;
   std::optional<std::uint32_t> ranks;  ///< MPI ranks
   std::optional<std::uint32_t> nodes;
-  std::string queue;       ///< queue (partition) name; empty: the cluster's default
-  std::string account;     ///< account to charge; empty: the user's default
-  std::string constraint;  ///< node features asked for, in the scheduler's own words
+  std::string queue;                                ///< queue (partition) name; empty: the cluster's default
+  std::string account;                              ///< account to charge; empty: the user's default
+  std::string constraint;                           ///< node features asked for, in the scheduler's own words
   std::map<std::string, std::string> pass_through;  ///< options handed on to the scheduler unchanged
 
   friend bool operator==(const RequestedResources&, const RequestedResources&) = default;

@@ -28,9 +28,7 @@ struct Error {
   std::string message;  ///< one line or more for a person: what, where, and what to do
 
   /// The same error with `context + ": "` put before its message.
-  Error with_context(std::string_view context) const {
-    return {code, std::string(context) + ": " + message};
-  }
+  Error with_context(std::string_view context) const { return {code, std::string(context) + ": " + message}; }
 };
 
 template <class T>
@@ -41,6 +39,8 @@ inline tl::unexpected<Error> fail(ErrorCode code, std::string message) {
   return tl::make_unexpected(Error{code, std::move(message)});
 }
 
-inline tl::unexpected<Error> fail(Error error) { return tl::make_unexpected(std::move(error)); }
+inline tl::unexpected<Error> fail(Error error) {
+  return tl::make_unexpected(std::move(error));
+}
 
 }  // namespace allot

@@ -18,7 +18,7 @@ namespace allot {
 /// Some steps of a batch with equal resources, to be submitted as one. The commands stay in the batch directory's
 /// task table; a plugin never parses them.
 struct Submission {
-  std::string token;            ///< caller's name for this submission; repeating it returns the same ids. 1…64 of [A-Za-z0-9._-]
+  std::string token;  ///< caller's name for this submission; repeating it returns the same ids. 1…64 of [A-Za-z0-9._-]
   std::string batch_directory;  ///< absolute path of the batch
   std::string id_base;          ///< to use for the ids, from new_id_base(), recorded with the intent; empty: made here
   std::uint32_t number = 0;     ///< the submission's number in its batch (1, 2, …): part of the run key

@@ -27,8 +27,8 @@ Result<std::int64_t> parse_duration(std::string_view text);
 std::string format_size(std::uint64_t bytes);
 /// For people, rounded: "1.5 GiB".
 std::string format_size_rounded(std::uint64_t bytes);
-/// Exact form that parse_duration reads back: "1h30m", "1m1.5s", "250ms", "0s". A negative one gets a "-" in front and is
-/// for people only.
+/// Exact form that parse_duration reads back: "1h30m", "1m1.5s", "250ms", "0s". A negative one gets a "-" in front and
+/// is for people only.
 std::string format_duration(std::int64_t milliseconds);
 
 }  // namespace allot
