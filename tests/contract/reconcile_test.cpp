@@ -92,9 +92,25 @@ TEST_CASE("a new distributor finds what an earlier one submitted", "[reconcile][
   REQUIRE(answer.answer == Answer::found);
   check_same(*answer.ids, ids);
   CHECK(reconcile(session, batch, unique_token()).answer == Answer::proven_absent);
-  // Repeating the submission itself is safe as well, however much time lies between.
+  for (int step = 0; step < 4; ++step) CHECK(read_lines(batch.cwd() + "/ran-" + std::to_string(step)).size() == 1);
+}
+
+TEST_CASE("a token repeated to a new distributor gives the same ids and runs nothing twice", "[reconcile][restart]") {
+  Batch batch;
+  batch.add_line("echo ran >> ran-$ALLOT_ARRAY_STEP_ID", 4);
+  const Submission submission = batch.array(0, 4);
+  SubmittedIds ids;
+  {
+    Session session;
+    session.run(submission);
+    ids = must(session->submit(submission));
+    session.stop();
+  }
+  Session session;
   const auto again = session.submit(submission);
   check_same(must(again.answer()), ids);
+  // What it would run again would be over before this one.
+  session.run(batch.single_line("true"));
   for (int step = 0; step < 4; ++step) CHECK(read_lines(batch.cwd() + "/ran-" + std::to_string(step)).size() == 1);
 }
 

@@ -70,6 +70,14 @@ TEST_CASE("requests that make no sense are refused in words", "[submit]") {
     submission.step_origin = 1;
     CHECK(must_fail(session.submit(submission).answer()).code == ErrorCode::fix_request);
   }
+  SECTION("a number that another submission of the batch has") {
+    Batch other;
+    Submission first = other.submission(StepRanges(other.add_line("true"), 1), false);
+    CHECK(session.run_one(first).is_done());
+    first.token = unique_token();
+    first.id_base = must(new_id_base());
+    CHECK(must_fail(session->submit(first)).code == ErrorCode::fix_request);
+  }
   SECTION("an array of length 0") {
     const auto answer = session->submit_array_to_batch_distributor("true", "none", {}, 0);
     CHECK(must_fail(answer).code == ErrorCode::fix_request);
@@ -122,6 +130,23 @@ TEST_CASE("rows of one submission may differ and each step runs its own", "[subm
   Session session;
   session.run(batch.array(0, 9));
   for (std::uint64_t step = 0; step < 9; ++step) CHECK(batch.output(step) == "row " + std::to_string(step) + "\n");
+}
+
+TEST_CASE("a step submitted again is another run with an id of its own", "[submit]") {
+  Batch batch;
+  batch.add_line("[ -e second ] || { touch second; exit 3; }");
+  Session session;
+  const auto first = session.run(batch.array(0, 1)).at(0);
+  Submission retry = batch.array(0, 1);
+  retry.attempt = 2;
+  const auto second = session.run(retry).at(0);
+  CHECK(first != second);
+  CHECK(session.ended(first).exit_code == 3);  // what was is not rewritten
+  CHECK(session.ended(second).is_done());
+  const TaskDetail detail = batch.detail(0);
+  CHECK(detail.folded.attempts == 2);
+  CHECK(detail.folded.state == TaskState::done);
+  CHECK(detail.distributor_id == second);
 }
 
 TEST_CASE("repeating a token returns the same ids and runs nothing twice", "[submit][token]") {
