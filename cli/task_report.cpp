@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "cli/task_report.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "cli/console.h"
@@ -58,6 +60,14 @@ Json task_json(const TaskDetail& detail, const TaskSpec& spec) {
   json["text"] =
       ended || detail.folded.state == TaskState::abandoned ? text_or_null(detail.exit_info.text) : Json(nullptr);
   json["evidence"] = detail.evidence;
+  // The text of these classes is evidence; of a command that ran it is the end of its stderr.
+  const ExitClass exit_class = detail.exit_info.exit_class;
+  const bool has_run =
+      exit_class == ExitClass::done || exit_class == ExitClass::error || exit_class == ExitClass::signaled;
+  const std::string& text = detail.exit_info.text;
+  const bool is_told = std::any_of(detail.evidence.begin(), detail.evidence.end(),
+                                   [&](const auto& line) { return line.find(text) != std::string::npos; });
+  if (ended && !has_run && !is_told) json["evidence"].push_back(text);
   json["source_line"] = spec.source_line == 0 ? Json(nullptr) : Json(spec.source_line);
   return json;
 }

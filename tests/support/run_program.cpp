@@ -140,6 +140,7 @@ RunningProgram::RunningProgram(const ProgramOptions& options)
   if (pid_ < 0) fail_with_errno("fork");
   if (pid_ == 0) become_program(fds, options.on_terminal, options_.cwd.c_str(), argv.data(), envp.data());
   if (!options.on_terminal) ::setpgid(pid_, pid_);  // whichever of the two comes first
+  push_input();                                     // the test may wait for what the program does with it
 }
 
 RunningProgram::~RunningProgram() {
@@ -157,13 +158,15 @@ void RunningProgram::send_signal(int signal) {
 
 void RunningProgram::write_input(std::string_view bytes) {
   input_.append(bytes);
+  push_input();
 }
 
 void RunningProgram::close_input() {
   input_ends_ = true;
+  push_input();
 }
 
-bool RunningProgram::pump() {
+void RunningProgram::push_input() {
   if (in_ && written_ < input_.size()) {
     sigset_t pipe_signal, before;
     ::sigemptyset(&pipe_signal);
@@ -180,6 +183,10 @@ bool RunningProgram::pump() {
     if (put < 0 && error != EAGAIN && error != EINTR) in_.reset();  // it reads no more: that is its right
   }
   if (in_ && input_ends_ && written_ == input_.size() && !options_.on_terminal) in_.reset();
+}
+
+bool RunningProgram::pump() {
+  push_input();
   if (!out_fd_ && !err_fd_) return false;
 
   pollfd waiting[3] = {{out_fd_.get(), POLLIN, 0},

@@ -65,6 +65,8 @@ class RunningProgram {
 
  private:
   std::size_t wait_for(const std::string& stream, std::string_view text, std::size_t from);
+  /// Writes as much input as the program takes now.
+  void push_input();
   /// Moves bytes for one round of poll(2); false once both outputs have ended.
   bool pump();
   [[noreturn]] void give_up(const std::string& why);

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+// `allot resume` after a driver was killed, and when there is nothing to do.
+#include <signal.h>
+
+#include <algorithm>
+
+#include "tests/integration/cli_fixture.h"
+#include "tests/support/catch.h"
+
+namespace allot::test {
+
+TEST_CASE("a killed driver's batch is finished: what ran to its end is not run again") {
+  const Cli cli;
+  cli.make_gate("ready");
+  cli.make_gate("gate");
+  std::string lines;
+  for (int i = 0; i < 5; ++i) lines += "echo " + std::to_string(i) + " >> effects\n";
+  lines += "echo 5 >> effects; echo x > ready; cat gate\n";
+  for (int i = 6; i < 20; ++i) lines += "echo " + std::to_string(i) + " >> effects\n";
+  ProgramOptions options = cli.options({"run", "-j", "1", "--batch-dir", "b", "-"});
+  options.input = lines;
+  {
+    RunningProgram run(options);
+    CHECK(read_file(cli.path("ready")).value() == "x\n");
+    run.send_signal(SIGKILL);
+    CHECK(run.finish().signal == SIGKILL);
+  }
+  CHECK(cli.status("./b")["driver"]["state"] == "gone");
+  CHECK(cli.must(0, {"status", "./b"}).out.find("is gone; allot resume " + cli.path("b") + " finishes it") !=
+        std::string::npos);
+
+  RunningProgram resume(cli.options({"resume", "-j", "1", "--json", "./b"}));
+  resume.wait_for_err("resumed: ");
+  cli.release("gate");  // the task still waits there: its worker node was adopted
+  const auto outcome = resume.finish();
+  INFO(outcome.err);
+  CHECK(outcome.exit_status == 0);
+  const auto json = nlohmann::json::parse(outcome.out);
+  CHECK(json["done"] == 20);
+  std::istringstream effects(read_file(cli.path("effects")).value());
+  std::vector<int> runs(20);
+  for (int step = 0; effects >> step;) ++runs.at(static_cast<std::size_t>(step));
+  const auto tasks = cli.tasks("./b");
+  for (std::size_t step = 0; step < 20; ++step) {
+    INFO("step " << step);
+    CHECK(tasks[step]["state"] == "done");
+    CHECK(tasks[step]["attempt"] == 1);
+    CHECK(runs[step] == 1);
+  }
+  CHECK(cli.status("./b")["damage"].empty());
+}
+
+TEST_CASE("a batch that is driven is not taken over; the holder is named") {
+  const Cli cli;
+  cli.make_gate("ready");
+  cli.make_gate("gate");
+  ProgramOptions options = cli.options({"run", "--batch-dir", "b", "-"});
+  options.input = "echo x > ready; cat gate\n";
+  RunningProgram run(options);
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  const auto refused = cli.must(2, {"resume", "./b"});
+  CHECK(refused.err.find("process " + std::to_string(run.pid())) != std::string::npos);
+  cli.release("gate");
+  CHECK(run.finish().exit_status == 0);
+}
+
+TEST_CASE("resuming a batch that has ended does nothing, with the exit status of its tasks") {
+  const Cli cli;
+  cli.must(1, {"run", "--batch-dir", "b", "-"}, "echo once >> effects\necho failed >> effects; exit 1\n");
+  const auto outcome = cli.must(1, {"resume", "--json", "./b"});
+  const auto json = nlohmann::json::parse(outcome.out);
+  CHECK(json["done"] == 1);
+  CHECK(json["failed"] == 1);
+  const auto effects = read_file(cli.path("effects")).value();
+  CHECK(std::count(effects.begin(), effects.end(), '\n') == 2);
+}
+
+TEST_CASE("resume uses the batch's cluster, by whatever way it was named") {
+  const Cli cli;
+  cli.write("mine.toml", "plugin = \"sequential\"\n");
+  cli.must(0, {"run", "-c", "./mine.toml", "--batch-dir", "b", "--", "true"});
+  CHECK(cli.status("./b")["cluster"] == cli.path("mine.toml"));
+  cli.must(0, {"resume", "./b"});
+}
+
+}  // namespace allot::test
