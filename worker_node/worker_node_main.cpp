@@ -105,7 +105,8 @@ class Service {
   void serve(const std::shared_ptr<Channel>& channel) {
     channel->start([this, channel](wire::Message message) { on_message(channel, std::move(message)); },
                    [this, channel](const std::string&) {
-                     if (channel == driver_) on_driver_gone();
+                     // Also the one that started us and was gone before it greeted.
+                     if (channel == driver_ || !driver_) on_driver_gone();
                    });
   }
 
