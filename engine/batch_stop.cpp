@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "engine/batch_run.h"
+#include "protocol/units.h"
 
 namespace allot {
 namespace {
@@ -24,11 +25,9 @@ void BatchRun::take_stop_requests() {
   const int fresh = context_.stop.take();
   if (fresh == 0) return;
   if (stop_requests_ == 0) {
-    context_.observer.notice(
-        fmt::format("cancelling: {} running tasks are asked to end (killed after {} s; once more "
-                    "kills them now), {} queued ones are taken out",
-                    board_.count(TaskStage::running), std::chrono::duration<double>(context_.settings.grace).count(),
-                    board_.count(TaskStage::queued)));
+    context_.observer.notice(fmt::format(
+        "cancelling: what is queued is taken out, what runs is asked to end (killed after {}; once more kills it now)",
+        format_duration(context_.settings.grace.count())));
     last_change_ = stop_since_ = Clock::now();
   }
   stop_requests_ += fresh;

