@@ -50,7 +50,7 @@ TEST_CASE("a killed driver's batch is finished: what ran to its end is not run a
   CHECK(cli.status("./b")["damage"].empty());
 }
 
-TEST_CASE("a batch that is driven is not taken over; the holder is named") {
+TEST_CASE("a batch that is driven is not taken over, and the holder is named") {
   const Cli cli;
   cli.make_gate("ready");
   cli.make_gate("gate");

@@ -50,13 +50,13 @@ TEST_CASE("arguments reach the command as they are") {
   CHECK(::stat(cli.path("injected").c_str(), &status) != 0);
 }
 
-TEST_CASE("a template without {} gets the argument at its end; lists are multiplied") {
+TEST_CASE("a template without {} gets the argument at its end, and lists are multiplied") {
   const Cli cli;
   cli.must(0, {"run", "--batch-dir", "b", "--", "echo", ":::", "x", "y", ":::", "1", "2"});
   CHECK(cli.must(0, {"output", "./b"}).out == "x 1\nx 2\ny 1\ny 2\n");
 }
 
-TEST_CASE("an array runs one command with its index; a plain command is no array") {
+TEST_CASE("an array runs one command with its index, and a plain command is no array") {
   const Cli cli;
   cli.must(0, {"run", "--array", "4", "--batch-dir", "array", "--", "sh", "-c", "echo $ALLOT_ARRAY_STEP_ID {#}"});
   CHECK(cli.must(0, {"output", "./array"}).out == "0 0\n1 1\n2 2\n3 3\n");
@@ -97,7 +97,7 @@ TEST_CASE("JSON lines: every key has its effect") {
   CHECK(tasks[5]["text"].get<std::string>().find("step 3") != std::string::npos);
 }
 
-TEST_CASE("--json prints one object and nothing else") {
+TEST_CASE("option --json prints one object and nothing else") {
   const Cli cli;
   const auto outcome = cli.must(1, {"run", "--json", "--batch-dir", "b", "-"}, "true\nfalse\n/no/such/command\n");
   CHECK(std::count(outcome.out.begin(), outcome.out.end(), '\n') == 1);
@@ -149,7 +149,7 @@ TEST_CASE("the summary names the slowest, the biggest and the first failures wit
   CHECK(outcome.err.find("allot: step 2: error (9)") != std::string::npos);
 }
 
-TEST_CASE("-j says how many run at once, -c which cluster") {
+TEST_CASE("option -j says how many run at once and -c which cluster") {
   const Cli cli;
   // Each waits for the other: only two at once can end.
   cli.make_gate("a");

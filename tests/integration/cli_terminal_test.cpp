@@ -128,7 +128,7 @@ TEST_CASE("a second Ctrl-C kills a task that does not heed the first") {
   CHECK(tasks[0]["signal"] == SIGKILL);
 }
 
-TEST_CASE("SIGTERM and SIGHUP cancel as Ctrl-C does; an ignored SIGHUP is ignored") {
+TEST_CASE("SIGTERM and SIGHUP cancel as Ctrl-C does, and an ignored SIGHUP is ignored") {
   const Cli cli;
   cli.make_gate("ready");
   for (const int signal : {SIGTERM, SIGHUP}) {

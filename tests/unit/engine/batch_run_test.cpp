@@ -317,7 +317,7 @@ TEST_CASE("after an unclear answer the distributor is asked what became of the s
   CHECK(records_of<EndedRecord>(batch).at(0).reason == "stopped: no answer in time");
 }
 
-TEST_CASE("a passing fault is told once and waited for; one that stays ends the run") {
+TEST_CASE("a passing fault is told once and waited for, and one that stays ends the run") {
   DrivenBatch batch(plain_tasks(2));
   FakeCluster cluster(1);
   cluster.behaviour = [](const FakeTask& task) { return task.step == 0 ? fake_goes_on() : FakeRun{}; };
@@ -353,7 +353,7 @@ TEST_CASE("a passing fault is told once and waited for; one that stays ends the 
   }
 }
 
-TEST_CASE("a distributor that breaks ends the run in words; what ran is in the ledger") {
+TEST_CASE("a distributor that breaks ends the run in words, and what ran is in the ledger") {
   DrivenBatch batch(plain_tasks(3));
   FakeCluster cluster(1);
   cluster.behaviour = [](const FakeTask&) { return fake_goes_on(); };

@@ -88,7 +88,7 @@ TEST_CASE("looking at the first visible byte takes nothing away") {
   CHECK(blank.reader().first_visible_byte().value() == std::nullopt);
 }
 
-TEST_CASE("a file is read twice, from where it stood; a pipe only after it was spooled") {
+TEST_CASE("a file is read twice, from where it stood, and a pipe only after it was spooled") {
   TempDirectory directory;
   auto reader = file_reader(directory, "a\nb\n");
   CHECK(reader.is_seekable());

@@ -24,7 +24,7 @@ Result<CollectedTasks> collect_text(const std::string& text, LineFormat format =
 
 }  // namespace
 
-TEST_CASE("a task per line, with the line it came from; blank and comment lines are skipped and counted") {
+TEST_CASE("a task per line, with the line it came from, and blank and comment lines are skipped and counted") {
   PipeInput input("echo a\n\n  \t\n# a comment\n  # another\necho '#b'\n\techo c  \nlast");
   const auto source = source_of(input);
   const auto collected = collect(*source);

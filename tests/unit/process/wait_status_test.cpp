@@ -58,7 +58,7 @@ TEST_CASE("signals have names") {
   CHECK(signal_name(77) == "signal 77");
 }
 
-TEST_CASE("usage comes in seconds and bytes; what wait4 does not tell stays unknown") {
+TEST_CASE("usage comes in seconds and bytes, and what wait4 does not tell stays unknown") {
   rusage usage{};
   usage.ru_utime = {1, 500'000};
   usage.ru_stime = {0, 250'000};

@@ -116,7 +116,7 @@ TEST_CASE("absent: a name that would lead elsewhere is no name") {
   }
 }
 
-TEST_CASE("wrong ABI number: found, expected, what to do; nothing behind the number is read") {
+TEST_CASE("wrong ABI number: found, expected, what to do, and nothing behind the number is read") {
   PluginDirectory plugins({"wrongabi"});
   check_failure(PluginLoader({plugins.directory()}).load("wrongabi"), PluginState::wrong_abi, plugins.path("wrongabi"),
                 {plugins.path("wrongabi"), "its plugin ABI is " + std::to_string(kPluginAbi + 1),
