@@ -12,7 +12,8 @@
 
 namespace allot {
 
-/// Thread rule: everything from the io_context's thread. Kept alive by its owner; handlers under way keep it, too.
+/// Thread rule: everything from the io_context's thread. Kept alive by its owner; reads and writes under way keep it,
+/// too. The handlers must not own it: they go with it.
 class Channel : public std::enable_shared_from_this<Channel> {
  public:
   using Socket = boost::asio::local::stream_protocol::socket;

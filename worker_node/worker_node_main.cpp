@@ -103,10 +103,12 @@ class Service {
   }
 
   void serve(const std::shared_ptr<Channel>& channel) {
-    channel->start([this, channel](wire::Message message) { on_message(channel, std::move(message)); },
-                   [this, channel](const std::string&) {
+    // Weak: the channel owns its handlers, and lives as long as it reads.
+    std::weak_ptr<Channel> weak = channel;
+    channel->start([this, weak](wire::Message message) { on_message(weak.lock(), std::move(message)); },
+                   [this, weak](const std::string&) {
                      // Also the one that started us and was gone before it greeted.
-                     if (channel == driver_ || !driver_) on_driver_gone();
+                     if (weak.lock() == driver_ || !driver_) on_driver_gone();
                    });
   }
 

@@ -147,25 +147,26 @@ void MultiprocessDistributor::connect_channel(WorkerLink& worker, int fd) {
   worker.channel = std::make_shared<Channel>(std::move(socket));
   worker.heard = Clock::now();
   Pool& pool = pool_of(worker.batch);
-  std::shared_ptr<WorkerLink> link;
+  // Weak in the handlers: the link owns the channel, which owns them.
+  std::weak_ptr<WorkerLink> weak;
   for (const auto& known : pool.workers) {
-    if (known.get() == &worker) link = known;
+    if (known.get() == &worker) weak = known;
   }
   const BatchDirectory& batch = book_.batch(worker.batch).directory;
   wire::Greet greet{wire::kVersion, batch.info().format, batch.info().batch_id, pool.epoch};
-  asio::post(io_, [this, link, greet = std::move(greet)] {
-    link->channel->start(
-        [this, link](wire::Message message) {
+  asio::post(io_, [this, weak, channel = worker.channel, greet = std::move(greet)] {
+    channel->start(
+        [this, weak](wire::Message message) {
           std::lock_guard lock(mutex_);
-          on_message(*link, std::move(message));
+          if (const auto link = weak.lock()) on_message(*link, std::move(message));
           changed_.notify_all();
         },
-        [this, link](const std::string& why) {
+        [this, weak](const std::string& why) {
           std::lock_guard lock(mutex_);
-          on_closed(*link, why);
+          if (const auto link = weak.lock()) on_closed(*link, why);
           changed_.notify_all();
         });
-    link->channel->send(greet);
+    channel->send(greet);
   });
 }
 
