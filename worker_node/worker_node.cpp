@@ -353,6 +353,15 @@ bool WorkerNode::Impl::has_news() const {
                      [this](const NodeSlot& slot) { return queue_->slots[slot.index].written.load() > slot.sent; });
 }
 
+// A guard writes the end of a run before it says so in the entry's state: a commit in between takes the record along and
+// leaves the entry.
+bool WorkerNode::Impl::has_ended_entries() const {
+  for (std::uint64_t at = oldest_; at < queue_->tail.load(); ++at) {
+    if (entry_kind(entry_at(at).state.load()) == kEntryFinished) return true;
+  }
+  return false;
+}
+
 bool WorkerNode::Impl::slot_idles_with_news() const {
   return has_news() && std::any_of(slots_.begin(), slots_.end(), [this](const NodeSlot& slot) {
            return queue_->slots[slot.index].sleeping.load() != 0 && slot.index < queue_->limit.load();
@@ -486,7 +495,7 @@ void WorkerNode::Impl::rest() {
   }
   queue_->node_waiting.store(gathering_ ? kNodeGathers : kNodeSleeps);
   // What was written before the store above woke nobody.
-  const bool missed = gathering_ ? slot_idles_with_news() : has_news();
+  const bool missed = gathering_ ? slot_idles_with_news() : has_news() || has_ended_entries();
   if (missed && sync_error_ == 0) {
     auto self = shared_from_this();
     asio::post(io_, [self] { self->begin_commit(); });

@@ -58,6 +58,7 @@ class WorkerNode::Impl : public std::enable_shared_from_this<WorkerNode::Impl> {
   void wait_for_wake();
   void rest();
   bool has_news() const;
+  bool has_ended_entries() const;
   bool slot_idles_with_news() const;
   void arm_space_timer();
   void leave_if_done();

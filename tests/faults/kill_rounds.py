@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 """Kills processes of batches, resumes, and lets the checker judge. docs/faults.md says what is promised.
 
-usage: kill_rounds.py boundary|random --build DIR [--sample N] [--rounds N] [--seed N] [--jobs N] [--only TEXT]
+usage: kill_rounds.py boundary|random|abandoned --build DIR [--sample N] [--rounds N] [--seed N] [--jobs N] [--only TEXT]
   boundary   one round per row of fault_points.txt and passage (1st, 2nd, 5th); --sample N: only N of them, spread
   random     --rounds N rounds (default 50), each with one to three kills at moments drawn from the seed, every fifth
              on the sequential plugin; with ALLOT_SOAK_SECONDS in the environment further ones until that time is over
+  abandoned  --rounds N rounds: the driver is killed at a random moment and nobody resumes; all must leave by itself
 Exit status 0: nothing was violated; 1: each violation with its story; 2: misuse.
 """
 import argparse
@@ -77,12 +78,33 @@ def boundary(batch, point, role, situation, passage):
     batch.must_be_clean("--strict")
 
 
+def write_random_tasks(batch, draw):
+    batch.write_tasks([{"command": batch.effect_command(step, draw.choice([0, 0, 0, 1]), round(draw.uniform(0, 0.06), 3),
+                                                        *draw.choice([[], [], [], [], ["escape"]]))} for step in range(40)])
+
+
+def nobody_resumes(batch):
+    """What runs ends and is recorded, and then all leave by themselves."""
+    wait_until(lambda: not any(batch.processes().values()), 15, "left_behind: the end of all processes")
+    batch.must_be_clean("--running")
+
+
+def abandoned(batch, seed):
+    draw = random.Random(seed)
+    write_random_tasks(batch, draw)
+    driver = batch.start("run")
+    time.sleep(draw.uniform(0, 0.5))  # the moment itself is what is drawn
+    kill(driver.pid)
+    batch.finish(driver)
+    if not batch.was_made():
+        return batch.must_be_untouched()
+    nobody_resumes(batch)
+
+
 def random_kills(batch, seed):
     """Up to three kills (a loss is repeated three times at most), at any moment from the first process on."""
     draw = random.Random(seed)
-    tasks = [{"command": batch.effect_command(step, draw.choice([0, 0, 0, 1]), round(draw.uniform(0, 0.06), 3),
-                                              *draw.choice([[], [], [], [], ["escape"]]))} for step in range(40)]
-    batch.write_tasks(tasks)
+    write_random_tasks(batch, draw)
     driver = batch.start("run")
     tasks_killed = False
     for _ in range(draw.randint(1, 3)):
@@ -100,9 +122,8 @@ def random_kills(batch, seed):
         batch.finish(driver)
         if not batch.was_made():
             return batch.must_be_untouched()
-        if target == "driver" and draw.random() < 0.3:  # nobody resumes: what runs ends, and the rest leaves by itself
-            wait_until(lambda: not any(batch.processes().values()), 15, "left_behind: the end of all processes")
-            batch.must_be_clean("--running")
+        if target == "driver" and draw.random() < 0.3:
+            nobody_resumes(batch)
         driver = batch.start("resume")
     if batch.finish(driver) not in (0, 1):
         if not batch.was_made():
@@ -128,7 +149,7 @@ def random_play(seed):
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("kind", choices=["boundary", "random"])
+    parser.add_argument("kind", choices=["boundary", "random", "abandoned"])
     parser.add_argument("--build", required=True)
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=50)
@@ -145,6 +166,9 @@ def main():
         for row in rounds:
             plugin = "sequential" if row[2] == "sequential" else "multiprocess"
             plays.append((" ".join(map(str, row)), plugin, lambda batch, row=row: boundary(batch, *row)))
+    elif options.kind == "abandoned":
+        plays = [(f"abandoned seed {seed}", "multiprocess", lambda batch, seed=seed: abandoned(batch, seed))
+                 for seed in range(options.seed, options.seed + options.rounds)]
     else:
         plays = [random_play(seed) for seed in range(options.seed, options.seed + options.rounds)]
     plays = [play for play in plays if options.only in play[0]]
