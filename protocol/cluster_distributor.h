@@ -135,8 +135,8 @@ class ClusterDistributor {
   /// Passing a cursor acknowledges everything up to it: that may be forgotten. Empty: none in time.
   virtual Result<std::vector<Event>> wait_for_events(std::uint64_t cursor, std::chrono::milliseconds timeout) = 0;
 
-  /// A descriptor that polls readable while events above the highest cursor passed so far are there. Owned by the
-  /// distributor, valid until its destruction. Errors: unsupported.
+  /// A descriptor that polls readable while events above the highest cursor passed so far are there, or while
+  /// wait_for_events would answer an error. Owned by the distributor, valid until its destruction. Errors: unsupported.
   virtual Result<int> event_descriptor() = 0;
 
   /// What the submission with this token became. Asks the witnesses (ledger, workers, scheduler); bounded: 10 s.

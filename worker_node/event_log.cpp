@@ -13,7 +13,7 @@ constexpr std::size_t kMostAtOnce = 4096;
 EventLog::EventLog() : ready_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 void EventLog::update_descriptor() {
-  const bool wanted = first_ + items_.size() > cursor_ + 1;
+  const bool wanted = first_ + items_.size() > cursor_ + 1 || why_;
   if (wanted == signaled_ || !ready_) return;
   std::uint64_t count = 1;
   const ssize_t n = wanted ? ::write(ready_.get(), &count, sizeof count) : ::read(ready_.get(), &count, sizeof count);
@@ -31,6 +31,7 @@ void EventLog::interrupt(std::optional<Error> why) {
   std::lock_guard lock(mutex_);
   interrupted_ = true;
   why_ = std::move(why);
+  update_descriptor();
   changed_.notify_all();
 }
 
@@ -38,6 +39,7 @@ void EventLog::resume() {
   std::lock_guard lock(mutex_);
   interrupted_ = false;
   why_.reset();
+  update_descriptor();
 }
 
 Result<EventLog::Batch> EventLog::wait(std::uint64_t cursor, std::chrono::milliseconds timeout) {

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "process/control_group.h"
 #include "process/fault_point.h"
 #include "process/identity.h"
 #include "process/wait_status.h"
@@ -71,6 +72,7 @@ bool Guard::get_ready() {
   };
   // Orphans of a task come to this process, so that they can be counted, reaped and ended.
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) return complain("prctl: " + errno_text(errno));
+  if (!options_.cgroup.empty() && !join_control_group(options_.cgroup)) options_.cgroup.clear();
   // A task's dispositions are ours at the time of the spawn: whatever the driver ignored must not reach it.
   for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
   sigset_t all;
@@ -257,8 +259,8 @@ bool Guard::run_entry(QueueEntry& entry, std::uint32_t index) {
   record.ended_ns = record.started_ns + (ended - running.started_mono);
   add_usage(running.usage, used);
   end_leftovers(running);
-  if (running.watch_out) out_.drain();
-  if (running.watch_err) err_.drain();
+  if (running.watch_out) out_.drain_rest();
+  if (running.watch_err) err_.drain_rest();
   if (launch.is_direct_line() && !running.stop_reason && running.unkillable.empty())
     tell_death(status, running, launch);
   if (running.watch_out) line_->output_bytes.fetch_add(out_.extent().length);

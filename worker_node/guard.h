@@ -28,7 +28,7 @@ struct GuardOptions {
   std::string shell = "/bin/sh";
   std::string scratch;  ///< node-local path prefix for the files a task may write about itself
   std::string host;
-  std::string cgroup;
+  std::string cgroup;           ///< control group to join; empty: none
   std::int64_t worker_pid = 0;  ///< told, not asked: getppid(2) names another once the worker node is gone
   std::uint64_t worker_start_ticks = 0;
   std::vector<int> cores;  ///< cores it is pinned to; empty: not pinned

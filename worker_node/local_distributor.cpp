@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "process/control_group.h"
 #include "process/identity.h"
 #include "process/install_paths.h"
 #include "process/machine.h"
@@ -269,10 +270,30 @@ Result<std::string> record_lost(const BatchDirectory& batch, const std::vector<R
   return writer;
 }
 
-bool end_strays(const std::string& batch_directory, const std::vector<std::int64_t>& spared) {
+bool end_groups(const BatchDirectory& batch) {
+  auto fold = Fold::load(batch);
+  if (!fold) return false;
+  bool all = true;
+  for (const auto& session : fold->sessions()) {
+    if (!session || session->cgroup.empty() || session->host != host_name() || session->boot_id != boot_id()) continue;
+    if (is_alive({static_cast<pid_t>(session->pid), session->start_ticks}) ||
+        is_alive({static_cast<pid_t>(session->worker_pid), session->worker_start_ticks})) {
+      continue;
+    }
+    // Whatever a damaged record says, only a group that allot made for this batch is ended.
+    const std::string name = session->cgroup.substr(session->cgroup.rfind('/') + 1);
+    if (name.rfind("allot-" + batch.info().batch_id + "-", 0) != 0) continue;
+    all = empty_control_group(session->cgroup, std::chrono::seconds(10)) && all;
+    remove_control_group(session->cgroup);
+  }
+  return all;
+}
+
+bool end_strays(const BatchDirectory& batch, const std::vector<std::int64_t>& spared) {
+  if (!end_groups(batch)) return false;
   for (int waited_ms = 0; waited_ms < 10'000; waited_ms += 5) {
     bool some = false;
-    const auto marked = processes_with_environment("ALLOT_BATCH_DIR=" + batch_directory);
+    const auto marked = processes_with_environment("ALLOT_BATCH_DIR=" + batch.path());
     std::vector<pid_t> kept = {::getpid()};
     for (std::int64_t pid : spared) {
       const auto below = descendants_of(static_cast<pid_t>(pid));

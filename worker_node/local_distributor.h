@@ -80,8 +80,12 @@ Result<std::string> record_lost(const BatchDirectory& batch, const std::vector<R
 Submission submission_of(const IntentRecord& intent, const std::string& batch_directory);
 
 /// KILLs what is left of a batch's tasks on this host: processes with the batch's mark that are below none of the
-/// living worker nodes `spared`. False: something cannot be ended (10 s).
-bool end_strays(const std::string& batch_directory, const std::vector<std::int64_t>& spared);
+/// living worker nodes `spared`, and those of end_groups. False: something cannot be ended (10 s).
+bool end_strays(const BatchDirectory& batch, const std::vector<std::int64_t>& spared);
+
+/// KILLs what is left in the control groups of slots whose guard and worker node are gone, on this host and in this
+/// boot, and removes the groups. False: something cannot be ended (10 s).
+bool end_groups(const BatchDirectory& batch);
 
 /// KILLs what carries the mark of one of these ids, until nothing does. False: something cannot be ended (10 s).
 bool end_marked(const std::vector<std::string>& distributor_ids);

@@ -27,6 +27,12 @@ std::vector<ParameterSpec> local_parameter_specs() {
        10'000,
        {}},
       {"shell", ParameterType::text, "Absolute path of the shell for shell lines. Default /bin/sh.", {}, {}, {}},
+      {"cgroup",
+       ParameterType::text,
+       "A control group for each slot: auto (where one can be made) or never. Default auto.",
+       {},
+       {},
+       {"auto", "never"}},
   };
 }
 
@@ -88,6 +94,7 @@ Result<LocalSettings> local_settings(const ClusterConfig& config) {
   settings.sample_interval = duration("sample_interval", settings.sample_interval);
   settings.commit_interval = duration("commit_interval", settings.commit_interval);
   settings.shell = config.get<std::string>("shell", settings.shell);
+  settings.control_groups = config.get<std::string>("cgroup", "auto") != "never";
   const std::string pin = config.get<std::string>("pin", "auto");
   const auto cores = settings.cores.size();
   settings.pinned = pin == "always" || (pin == "auto" && settings.slots == cores && cores > 1);

@@ -27,6 +27,7 @@ struct LocalSettings {
   std::chrono::milliseconds sample_interval{1000};
   std::chrono::milliseconds commit_interval{20};
   std::string shell = "/bin/sh";
+  bool control_groups = true;  ///< a control group for each slot, where one can be made
 };
 
 /// Parameters of every local distributor, and those that only one with several slots has.

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "ledger/record_file.h"
+#include "process/control_group.h"
 #include "process/fault_point.h"
 #include "process/identity.h"
 #include "process/wait_status.h"
@@ -86,6 +87,10 @@ std::string WorkerNode::Impl::distributor_id_of(const QueueEntry& entry) const {
 }
 
 void WorkerNode::Impl::end_orphans(NodeSlot& slot) {
+  // Where there is a group, nothing can have left it; the walk below then only reaps.
+  if (!slot.control_group.empty()) {
+    empty_control_group(slot.control_group, std::chrono::milliseconds(kLongestBurialMs));
+  }
   for (int waited_ms = 0; waited_ms < kLongestBurialMs; waited_ms += 5) {
     std::vector<pid_t> left;
     if (options_.adopts_orphans) {

@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "ledger/record_file.h"
+#include "process/control_group.h"
 #include "process/identity.h"
 
 namespace allot {
@@ -55,6 +56,7 @@ Result<void> claim_slot_files(NodeSlot& slot, const BatchDirectory& batch, const
 
 void release_slot_files(NodeSlot& slot) {
   if (!slot.lock) return;
+  remove_control_group(slot.control_group);
   ::unlink(slot.lock_path.c_str());
   ::unlink((slot.scratch + ".error").c_str());
   ::unlink((slot.scratch + ".progress").c_str());
@@ -78,6 +80,7 @@ Result<void> start_guard(NodeSlot& slot, GuardOptions options, const std::string
   options.slot = slot.index;
   options.writer = slot.writer;
   options.scratch = slot.scratch;
+  options.cgroup = slot.control_group;
   options.poke_fd = slot.poke.get();
   options.lifeline_fd = guard_end.get();
   options.lock_fd = slot.lock.get();

@@ -20,6 +20,7 @@ struct NodeSlot {
   std::string writer;  // "host-k"
   std::string lock_path;
   std::string scratch;
+  std::string control_group;  // of the guard and its tasks; empty: none
   Fd lock;                 // flock on a node-local file: who writes "host-k"; held by this process and the guard
   Fd record_file;          // for syncing and reading what the guard wrote
   Fd output_files[2];      // opened when the slot has output to sync

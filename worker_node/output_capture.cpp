@@ -13,6 +13,7 @@ namespace allot {
 namespace {
 constexpr int kPipeBytes = 256 * 1024;  // a chatty task is switched to its guard four times less often than with 64 KiB
 constexpr std::size_t kBlockBytes = 64 * 1024;
+constexpr std::uint64_t kDrainBytes = 1024 * 1024;
 constexpr off_t kRoomBytes = 1024 * 1024;  // so much must be free before tasks start again
 }  // namespace
 
@@ -68,9 +69,20 @@ void OutputCapture::store(const char* bytes, std::size_t size) {
 }
 
 std::uint64_t OutputCapture::drain() {
+  return drain(kDrainBytes);
+}
+
+std::uint64_t OutputCapture::drain_rest() {
+  // What the task has made of the pipe's size counts. Bounded: a process beyond the task's tree may have been handed
+  // the pipe, and write for ever.
+  const int capacity = ::fcntl(read_end_.get(), F_GETPIPE_SZ);
+  return drain(std::max<std::uint64_t>(kDrainBytes, capacity > 0 ? static_cast<std::uint64_t>(capacity) : 0));
+}
+
+std::uint64_t OutputCapture::drain(std::uint64_t most) {
   static char block[kBlockBytes];
   std::uint64_t total = 0;
-  for (;;) {
+  while (total < most) {
     const ssize_t n = ::read(read_end_.get(), block, sizeof block);
     if (n > 0) {
       store(block, static_cast<std::size_t>(n));
@@ -78,8 +90,9 @@ std::uint64_t OutputCapture::drain() {
       continue;
     }
     if (n < 0 && errno == EINTR) continue;
-    return total;
+    break;
   }
+  return total;
 }
 
 bool OutputCapture::has_room() {

@@ -24,9 +24,12 @@ class OutputCapture {
   int read_end() const { return read_end_.get(); }
 
   void begin();
-  /// Moves everything readable into the file. Bytes that cannot be stored are read all the same, so that the task does
-  /// not block, and counted as lost. Returns the number of bytes read.
+  /// Moves what is readable into the file, about 1 MiB at most: a task that prints faster than it is read must not keep
+  /// its guard from looking at its limits. Bytes that cannot be stored are read all the same, so that the task does not
+  /// block, and counted as lost. Returns the number of bytes read.
   std::uint64_t drain();
+  /// The same once nobody writes any more: everything that the pipe can still hold.
+  std::uint64_t drain_rest();
   /// The extent since begin().
   OutputExtent extent() const { return {start_, size_ - start_, lost_, false}; }
   /// Errno of the first write that failed since begin(); 0: none.
@@ -40,6 +43,7 @@ class OutputCapture {
   void abandon_pipe();
 
  private:
+  std::uint64_t drain(std::uint64_t most);
   void store(const char* bytes, std::size_t size);
 
   std::string path_;

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <new>
 
+#include "process/control_group.h"
 #include "process/fault_point.h"
 #include "process/identity.h"
 #include "process/machine.h"
@@ -121,6 +122,10 @@ Result<void> WorkerNode::Impl::start() {
   for (std::uint32_t i = 0; i < options_.slots; ++i) {
     slots_[i].index = i;
     if (auto claimed = claim_slot_files(slots_[i], batch_, runtime); !claimed) return claimed;
+    if (options_.control_groups) {
+      slots_[i].control_group = make_control_group("allot-" + batch_.info().batch_id + "-" +
+                                                   std::to_string(::getpid()) + "-" + std::to_string(i));
+    }
     if (auto launched = launch(slots_[i]); !launched) return launched;
   }
   wait_for_wake();

@@ -21,6 +21,7 @@ struct WorkerNodeOptions {
   std::vector<int> cores;  ///< the core of each slot, where slots are pinned; else empty
   std::string shell = "/bin/sh";
   std::string guard_program;
+  bool control_groups = true;  ///< one for each slot, where one can be made
   bool adopts_orphans =
       false;  ///< this process is a subreaper, and what is not a guard below it is an orphan of a task
   std::chrono::milliseconds kill_grace{5000};

@@ -230,6 +230,7 @@ int run(int argc, char** argv) {
   app.add_option("--worker-grace-ms", settings.worker_grace_ms, "Wait so long for a new driver");
   app.add_option("--heartbeat-ms", settings.heartbeat_ms, "Interval of heartbeats");
   app.add_option("--socket", settings.socket_path, "Socket for drivers");
+  app.add_flag("!--no-cgroup", settings.node.control_groups, "Make no control groups for slots");
   app.add_option("--channel-fd", settings.channel_fd, "Connection to the driver that started this process");
   app.add_option("--steps", settings.steps, "Run these steps (such as 0-9,12) and leave; no driver");
   app.set_version_flag("--version", ALLOT_VERSION);

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
-#include <system_error>
+#include <exception>
 
 #include "distributors/multiprocess/pool.h"
 #include "process/identity.h"
@@ -37,14 +37,29 @@ Result<void> MultiprocessDistributor::start() {
   book_.events().resume();
   life_ = Life::running;
   try {
-    thread_ = std::thread([this] { io_.run(); });
-  } catch (const std::system_error& error) {
+    const asio::steady_timer needs_reactor(io_);  // whose descriptors are taken here, where a refusal can be told
+    thread_ = std::thread([this] { serve(); });
+  } catch (const std::exception& error) {  // std::system_error of the thread, one of Boost's own of the reactor
     life_ = Life::created;
     work_.reset();
-    return fail(ErrorCode::retry_later, std::string("the distributor's thread cannot be started: ") + error.what() +
-                                            "; is the limit of processes (ulimit -u) reached?");
+    return fail(ErrorCode::retry_later,
+                std::string("the distributor cannot get ready: ") + error.what() +
+                    "; is the limit of descriptors (ulimit -n) or of processes (ulimit -u) reached?");
   }
   return {};
+}
+
+void MultiprocessDistributor::serve() {
+  for (;;) {
+    try {
+      io_.run();
+      return;
+    } catch (const std::exception& error) {  // memory or descriptors that the system refuses
+      std::lock_guard lock(mutex_);
+      set_blocked(std::string("the distributor cannot go on: ") + error.what());
+      changed_.notify_all();
+    }
+  }
 }
 
 Result<void> MultiprocessDistributor::stop() {
@@ -350,7 +365,7 @@ Result<Reconciliation> MultiprocessDistributor::reconcile(const std::string& bat
     changed_.wait_for(lock, std::chrono::milliseconds(10));
   }
   // Guards that were killed with their worker node ended nothing: what escaped from their trees is found by its mark.
-  if (!end_strays(batch_directory, adopted_pids(batch_directory))) {
+  if (!end_strays(*batch, adopted_pids(batch_directory))) {
     answer.evidence = "a process of a task of it cannot be ended";
     return answer;
   }

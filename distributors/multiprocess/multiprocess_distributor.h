@@ -41,11 +41,12 @@ class MultiprocessDistributor final : public LocalDistributor {
     auto operator<=>(const Shape&) const = default;
   };
 
+  void serve();  // the io thread
   // All below run on the io thread with mutex_ held, unless said otherwise (distributor, pool and death sources).
   Pool& pool_of(std::uint32_t batch);
   Result<void> start_worker(Pool& pool, std::uint32_t slots, std::uint32_t first_slot);
   Result<void> ensure_workers(Pool& pool);
-  void connect_channel(WorkerLink& worker, int fd);
+  Result<void> connect_channel(const std::shared_ptr<WorkerLink>& worker, Fd connection);
   /// Connects to the living worker nodes of a batch and, if they run some of `submission`, takes it up. Called by a
   /// user's thread with `lock` held, which is given up while it waits (at most start_timeout).
   Result<std::optional<std::uint32_t>> adopt(std::unique_lock<std::mutex>& lock, const BatchDirectory& batch,

@@ -98,6 +98,7 @@ Result<void> MultiprocessDistributor::start_worker(Pool& pool, std::uint32_t slo
                                         std::to_string(theirs.get())};
   const std::string socket_path = runtime.empty() ? "" : runtime + "/" + batch.info().batch_id + "-" + *name + ".sock";
   if (!socket_path.empty()) arguments.insert(arguments.end(), {"--socket", socket_path});
+  if (!settings_.control_groups) arguments.push_back("--no-cgroup");
   if (settings_.pinned) {
     std::string cores;
     for (std::uint32_t i = 0; i < slots; ++i) {
@@ -137,24 +138,28 @@ Result<void> MultiprocessDistributor::start_worker(Pool& pool, std::uint32_t slo
   worker->socket_path = socket_path;
   worker->limit = slots;
   pool.workers.push_back(worker);
-  connect_channel(*worker, ours.release());
-  return {};
+  auto connected = connect_channel(worker, std::move(ours));
+  if (!connected) {  // its end of the connection is closed: it leaves by itself
+    worker->dead = true;
+    await_death(worker, 0);
+  }
+  return connected;
 }
 
-void MultiprocessDistributor::connect_channel(WorkerLink& worker, int fd) {
+Result<void> MultiprocessDistributor::connect_channel(const std::shared_ptr<WorkerLink>& worker,
+                                                      Fd connection) {
   Channel::Socket socket(io_);
-  socket.assign(asio::local::stream_protocol(), fd);
-  worker.channel = std::make_shared<Channel>(std::move(socket));
-  worker.heard = Clock::now();
-  Pool& pool = pool_of(worker.batch);
+  boost::system::error_code error;
+  socket.assign(asio::local::stream_protocol(), connection.get(), error);
+  if (error) return fail(ErrorCode::retry_later, "the connection to a worker node: " + error.message());
+  connection.release();
+  worker->channel = std::make_shared<Channel>(std::move(socket));
+  worker->heard = Clock::now();
+  const BatchDirectory& batch = book_.batch(worker->batch).directory;
+  wire::Greet greet{wire::kVersion, batch.info().format, batch.info().batch_id, pool_of(worker->batch).epoch};
   // Weak in the handlers: the link owns the channel, which owns them.
-  std::weak_ptr<WorkerLink> weak;
-  for (const auto& known : pool.workers) {
-    if (known.get() == &worker) weak = known;
-  }
-  const BatchDirectory& batch = book_.batch(worker.batch).directory;
-  wire::Greet greet{wire::kVersion, batch.info().format, batch.info().batch_id, pool.epoch};
-  asio::post(io_, [this, weak, channel = worker.channel, greet = std::move(greet)] {
+  std::weak_ptr<WorkerLink> weak = worker;
+  asio::post(io_, [this, weak, channel = worker->channel, greet = std::move(greet)] {
     channel->start(
         [this, weak](wire::Message message) {
           std::lock_guard lock(mutex_);
@@ -168,6 +173,7 @@ void MultiprocessDistributor::connect_channel(WorkerLink& worker, int fd) {
         });
     channel->send(greet);
   });
+  return {};
 }
 
 void MultiprocessDistributor::on_message(WorkerLink& worker, wire::Message message) {
@@ -307,7 +313,8 @@ void MultiprocessDistributor::bury(WorkerLink& worker) {
     const auto task = task_of_key(key);
     ids.push_back(book_.entry(task.entry).ids.id_of(task.step));
   }
-  const bool clean = worker.leaving || ids.size() > 4096 || end_marked(ids);
+  const BatchDirectory& batch = book_.batch(worker.batch).directory;
+  const bool clean = worker.leaving || ids.size() > 4096 || (end_marked(ids) && (ids.empty() || end_groups(batch)));
   std::vector<std::string> writers;
   for (const wire::SlotState& slot : worker.slots) writers.push_back(slot.writer);
   auto taken = book_.take_files(worker.batch, open.empty() ? std::vector<std::string>() : writers);
@@ -382,6 +389,7 @@ Result<std::optional<std::uint32_t>> MultiprocessDistributor::adopt(std::unique_
   Pool& pool = pool_of(*number);
   const std::string runtime = runtime_directory();
   const std::string prefix = batch.info().batch_id + "-";
+  Result<void> connected;
   if (DIR* directory = pool.workers.empty() ? ::opendir(runtime.c_str()) : nullptr; directory != nullptr) {
     while (const dirent* item = ::readdir(directory)) {
       const std::string name = item->d_name;
@@ -396,11 +404,12 @@ Result<std::optional<std::uint32_t>> MultiprocessDistributor::adopt(std::unique_
       auto worker = std::make_shared<WorkerLink>();
       worker->batch = *number;
       worker->socket_path = runtime + "/" + name;
+      if (connected = connect_channel(worker, std::move(socket)); !connected) break;
       pool.workers.push_back(worker);
-      connect_channel(*worker, socket.release());
     }
     ::closedir(directory);
   }
+  if (!connected) return fail(connected.error());
   changed_.wait_for(lock, settings_.start_timeout, [&] {
     return std::all_of(pool.workers.begin(), pool.workers.end(),
                        [](const auto& worker) { return worker->welcome || worker->dead; });

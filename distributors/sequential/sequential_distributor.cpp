@@ -68,6 +68,7 @@ Result<void> SequentialDistributor::ready_node(std::uint32_t batch) {
   }
   options.shell = settings_.shell;
   options.guard_program = guard_program();
+  options.control_groups = settings_.control_groups;
   options.kill_grace = settings_.kill_grace;
   options.sample_interval = settings_.sample_interval;
   options.commit_interval = settings_.commit_interval;
@@ -354,7 +355,7 @@ Result<Reconciliation> SequentialDistributor::reconcile(const std::string& batch
     changed_.wait_for(lock, std::chrono::milliseconds(10));
     lock.unlock();
   }
-  if (!end_strays(batch_directory, {})) {
+  if (!end_strays(*batch, {})) {
     answer.evidence = "a process of a task of it cannot be ended";
     return answer;
   }

@@ -11,15 +11,13 @@ Exit status 0: nothing was violated; 1: each violation with its story; 2: misuse
 """
 import argparse
 import concurrent.futures
-import contextlib
 import os
 import pathlib
 import random
-import signal
 import sys
 import time
 
-from fault_batch import LONG_STEP, FaultBatch, Programs, Violation, wait_until
+from fault_batch import LONG_STEP, FaultBatch, Programs, Violation, kill, wait_until
 
 PASSAGES = (1, 2, 5)
 
@@ -37,14 +35,6 @@ def read_table():
 def boundary_rounds():
     return [(point, role, situation, n) for point, role, situation, passages in read_table()
             for n in PASSAGES if n <= passages]
-
-
-def kill(*pids):
-    """All at once: stopped first, so that none of them witnesses the death of another."""
-    for how in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, how)
 
 
 def boundary(batch, point, role, situation, passage):

@@ -10,13 +10,15 @@ import contextlib
 import json
 import os
 import pathlib
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 
-from fault_batch import FaultBatch, Programs, Violation, read_bytes, wait_until
+from fault_batch import FaultBatch, Programs, Violation, kill, read_bytes, wait_until
 
 SKIPPED = 77
 OTHER_UID = 200_000 + os.getpid() % 100_000  # of nobody: its process count starts at 0
@@ -98,6 +100,48 @@ def held_pipe(programs):
         demand_class(tasks, 0, "done")
         demand(wall < 15, f"took {wall:.1f} s")
         demand(output_of(batch, 0)[1] == b"before\nafter\n", f"output is {output_of(batch, 0)}")
+
+
+def unmarked(programs):
+    """All of allot is killed at once, and a process of the task has left its session, parent and environment behind:
+    resuming ends it before the task runs again."""
+    with FaultBatch(programs) as batch:
+        batch.leaves_effects = False
+        note = batch.root / "pid"
+        batch.write_tasks([{"command": f"[ -e {note} ] && exit 0; env -i setsid sleep 1000 & "
+                                       f"echo $! >{note}.new; mv {note}.new {note}; wait"}])
+        driver = batch.start("run")
+        wait_until(lambda: note.exists() or driver.poll() is not None, 30, "the start of the task")
+        pid = int(note.read_text())
+        groups = read_bytes(f"/proc/{pid}/cgroup").decode()
+        stray = os.pidfd_open(pid)
+        try:
+            wait_until(lambda: read_bytes(f"/proc/{pid}/environ") == b"", 10, "the emptying of its environment")
+            found = batch.processes()
+            kill(*found["driver"], *found["node"], *found["guard"])
+            batch.finish(driver)
+            if "/allot-" not in groups:
+                print("no control group can be made here")
+                signal.pidfd_send_signal(stray, signal.SIGKILL)
+                return SKIPPED
+            demand(not select.select([stray], [], [], 0)[0], "the stray died by itself: this test shows nothing")
+            batch.resume_to_the_end()
+            demand(select.select([stray], [], [], 0)[0], "the stray lives after a resume")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(stray, signal.SIGKILL)
+            os.close(stray)
+        demand_class(tasks_of(batch), 0, "done")
+        batch.must_be_clean()
+        demand(not os.path.exists(group_directory(groups)), "its control group is left")
+    return 0
+
+
+def group_directory(lines):
+    """Where the group of a /proc/PID/cgroup lies, as process/control_group.cpp finds it."""
+    path = next(line[3:] for line in lines.splitlines() if line.startswith("0::"))
+    mount = "/sys/fs/cgroup" if os.path.exists("/sys/fs/cgroup/cgroup.procs") else "/sys/fs/cgroup/unified"
+    return mount + path
 
 
 def big_output(programs):
@@ -354,7 +398,7 @@ def no_process_for_tasks(programs):
 
 
 TESTS = {test.__name__: test for test in (
-    stopped_task, closed_stdout, daemon, held_pipe, big_output, disk_full_for_a_while, disk_full_for_good, ledger_full,
+    stopped_task, closed_stdout, daemon, held_pipe, unmarked, big_output, disk_full_for_a_while, disk_full_for_good, ledger_full,
     disk_full_at_once, read_only, few_descriptors, few_processes, no_process_for_tasks)}
 NEEDS_MOUNT = {"disk_full_for_a_while", "disk_full_for_good", "ledger_full", "disk_full_at_once", "read_only"}
 

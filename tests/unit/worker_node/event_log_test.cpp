@@ -54,6 +54,16 @@ TEST_CASE("the descriptor polls readable exactly while something is not acknowle
   CHECK_FALSE(is_readable(log.descriptor()));
 }
 
+TEST_CASE("the descriptor polls readable while there is an error to tell") {
+  EventLog log;
+  log.interrupt(Error{ErrorCode::retry_later, "no room"});
+  CHECK(is_readable(log.descriptor()));
+  CHECK(log.wait(0, milliseconds(0)).error().message == "no room");
+  CHECK(is_readable(log.descriptor()));
+  log.resume();
+  CHECK_FALSE(is_readable(log.descriptor()));
+}
+
 TEST_CASE("a waiter is woken by an event, and by an interruption") {
   EventLog log;
   std::thread pusher([&] { log.push(item(7)); });

@@ -2,10 +2,14 @@
 #include "worker_node/output_capture.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <atomic>
+#include <thread>
 
 #include "tests/support/catch.h"
 #include "tests/support/temp_directory.h"
@@ -42,6 +46,26 @@ TEST_CASE("tasks share the pipe and the file, and each has its own extent") {
   CHECK(capture.extent() == OutputExtent{6, 7, 0, false});
   CHECK(capture.tail(4) == "cond");
   CHECK(all_of(directory / "slot.out") == std::string("first\nse\0cond", 13));
+}
+
+TEST_CASE("a task that never stops printing does not keep its guard") {
+  OutputCapture capture("/dev/null");
+  REQUIRE(capture.prepare() == 0);
+  capture.begin();
+  std::atomic<bool> enough{false};
+  std::thread task([&] {
+    const std::string block(65536, 'y');
+    while (!enough && ::write(capture.write_end(), block.data(), block.size()) > 0) {
+    }
+  });
+  for (int i = 0; i < 20; ++i) capture.drain();  // each comes back
+  enough = true;
+  pollfd readable = {capture.read_end(), POLLIN, 0};
+  while (::poll(&readable, 1, 0) > 0) capture.drain();  // the last write may still wait for room
+  task.join();
+  capture.drain_rest();
+  CHECK(capture.extent().length % 65536 == 0);
+  CHECK(capture.extent().lost_bytes == 0);
 }
 
 TEST_CASE("what a killed guard left in the file is not taken for the next task's") {
