@@ -152,8 +152,9 @@ def big_output(programs):
         batch.leaves_effects = False
         batch.write_tasks([{"command": f"head -c {size} /dev/zero"}])
         driver = batch.start("run")
-        peaks = {}
+        peaks, sanitized = {}, False
         while driver.poll() is None:
+            sanitized = sanitized or b"libasan" in read_bytes(f"/proc/{driver.pid}/maps")
             for role, pids in batch.processes().items():
                 for pid in pids if role != "task" else []:
                     for line in read_bytes(f"/proc/{pid}/status").decode(errors="replace").splitlines():
@@ -163,7 +164,6 @@ def big_output(programs):
         demand(batch.finish(driver, 300) == 0, "the run failed")
         demand(set(peaks) == {"driver", "node", "guard"}, f"samples of {sorted(peaks)} only")
         print({role: f"{peak >> 20} MiB" for role, peak in peaks.items()})
-        sanitized = b"libasan" in read_bytes(f"/proc/{os.getpid()}/maps")
         for role, peak in peaks.items():
             demand(peak < (512 << 20 if sanitized else 64 << 20), f"{role} grew to {peak >> 20} MiB")
         shown = subprocess.Popen([str(programs.allot), "output", str(batch.directory), "0"], env=batch.environment,

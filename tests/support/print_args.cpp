@@ -32,6 +32,9 @@ int main(int argc, char** argv) {
   }
   std::fflush(stdout);
   if (argc > 2 && std::strcmp(argv[1], "--status") == 0) return std::atoi(argv[2]);
-  if (argc > 2 && std::strcmp(argv[1], "--signal") == 0) ::raise(std::atoi(argv[2]));
+  if (argc > 2 && std::strcmp(argv[1], "--signal") == 0) {
+    ::signal(std::atoi(argv[2]), SIG_DFL);  // a sanitizer would handle it
+    ::raise(std::atoi(argv[2]));
+  }
   return 0;
 }
