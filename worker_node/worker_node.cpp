@@ -422,9 +422,11 @@ void WorkerNode::Impl::begin_commit() {
   }
   committing_ = true;
   auto self = shared_from_this();
-  asio::post(sync_thread_, [self, parts = std::move(parts)]() mutable {
+  asio::post(sync_thread_, [self = std::move(self), parts = std::move(parts)]() mutable {
     commit(parts);
-    asio::post(self->io_, [self, parts = std::move(parts)]() mutable { self->end_commit(std::move(parts)); });
+    // Handed over whole: the last one to let go joins this thread, and must not be this thread.
+    asio::io_context& io = self->io_;
+    asio::post(io, [self = std::move(self), parts = std::move(parts)]() mutable { self->end_commit(std::move(parts)); });
   });
 }
 
