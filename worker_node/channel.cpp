@@ -3,6 +3,7 @@
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/write.hpp>
+#include <exception>
 
 namespace allot {
 
@@ -30,7 +31,12 @@ void Channel::read() {
         return;
       }
       if (!*message) break;
-      self->on_message_(std::move(**message));
+      try {
+        self->on_message_(std::move(**message));
+      } catch (const std::exception& refused) {  // such as memory; what comes next makes no sense without
+        self->fail(std::string("a message cannot be handled: ") + refused.what());
+        return;
+      }
       if (!self->socket_.is_open()) return;  // the handler closed it
     }
     self->read();

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "ledger/record_file.h"
 #include "process/fault_point.h"
 #include "process/fd.h"
 
@@ -26,6 +27,12 @@ void commit(std::vector<CommitPart>& parts) {
       part.error = errno;
     } else if (static_cast<std::size_t>(n) != part.records.bytes.size()) {
       part.error = EIO;  // shorter than the guard said it wrote
+    } else if (part.end < part.written) {
+      // What is told ends with a record: the receiver takes the rest of one that is cut for torn.
+      const auto report = scan_frames(part.records.bytes, part.records.offset,
+                                      [](const DecodedRecord&, std::uint64_t) { return true; });
+      if (report.valid_end > part.records.offset) part.end = report.valid_end;
+      part.records.bytes.resize(part.end - part.records.offset);
     }
   }
 }

@@ -15,12 +15,15 @@ namespace allot {
 struct CommitPart {
   std::uint32_t slot = 0;
   int record_fd = -1;
-  int output_fds[2] = {-1, -1};  ///< synced before the records that speak of them; -1: nothing new
-  wire::Records records;         ///< writer and offset given; `bytes` is filled in
-  std::uint64_t end = 0;         ///< the records are [records.offset, end)
+  int output_fds[2] = {-1, -1};    ///< synced before the records that speak of them; -1: nothing new
+  std::uint64_t output_bytes = 0;  ///< what the slot had put into its output files when the commit began
+  wire::Records records;           ///< writer and offset given; `bytes` is filled in
+  std::uint64_t end = 0;           ///< the records are [records.offset, end); cut to the last whole one
+  std::uint64_t written = 0;       ///< end of what the slot had written when the commit began
   int error = 0;                 ///< errno of the sync or read that failed: nothing of this part may be told
 };
 
+/// Syncs and reads every part that has no error yet.
 void commit(std::vector<CommitPart>& parts);
 
 }  // namespace allot

@@ -25,6 +25,8 @@ namespace {
 namespace asio = boost::asio;
 constexpr std::uint32_t kMostDeathsInARow = 5;
 constexpr int kLongestBurialMs = 10'000;
+constexpr std::chrono::milliseconds kMendInterval{500};
+constexpr std::chrono::milliseconds kCareInterval{5000};
 
 std::int64_t real_ns() {
   timespec t;
@@ -50,34 +52,77 @@ void WorkerNode::Impl::on_guard_exit(std::uint32_t index, pid_t pid) {
     return;
   }
   NodeSlot& slot = slots_[index];
-  int status = 0;
-  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  while (::waitpid(pid, &slot.death_status, 0) < 0 && errno == EINTR) {
   }
   slot.guard_pid = 0;
   slot.guard_exit.reset();
-  bury(slot, status);
-  if (!leaving_) {
-    const ExitInfo how = decode_wait_status(status);
-    const bool again = ++slot.deaths_in_a_row < kMostDeathsInARow;
-    Result<void> restarted = again ? launch(slot) : Result<void>();
-    if (!again || !restarted) {
-      slot.broken = true;
-      notify(wire::Notice::Kind::slot_broken, "slot " + slot.writer + " is given up: its guard ended " +
-                                                  std::to_string(slot.deaths_in_a_row) + " times in a row, last " +
-                                                  describe(how) + (restarted ? "" : "; " + restarted.error().message));
-    }
-  }
+  slot.unburied = true;
+  queue_->slots[index].sleeping.store(0);
+  ++slot.deaths_in_a_row;
+  mend(slot);
   publish();
   poke_sleepers();
   begin_commit();
 }
 
-std::vector<std::uint64_t> WorkerNode::Impl::positions_of(const NodeSlot& slot) const {
-  std::vector<std::uint64_t> positions;
-  for (std::uint64_t at = oldest_; at < queue_->tail.load(); ++at) {
-    if (entry_at(at).state.load() == entry_state(kEntryClaimed, slot.index)) positions.push_back(at);
+// Settles what a dead guard was doing and starts another. What the system refuses now (descriptors, processes, room on
+// the disk) is tried again: until then nothing of the slot is given to anybody else.
+void WorkerNode::Impl::mend(NodeSlot& slot) {
+  Result<void> mended;
+  if (slot.unburied) {
+    mended = bury(slot);
+    if (mended) slot.unburied = false;
   }
-  return positions;
+  if (mended && !leaving_ && !slot.broken) {
+    if (slot.deaths_in_a_row >= kMostDeathsInARow) {
+      slot.broken = true;
+      set_limit(wanted_limit_);
+      notify(wire::Notice::Kind::slot_broken, "slot " + slot.writer + " is given up: its guard ended " +
+                                                  std::to_string(slot.deaths_in_a_row) + " times in a row, last " +
+                                                  describe(decode_wait_status(slot.death_status)));
+      return;
+    }
+    mended = launch(slot);
+  }
+  if (!mended) {
+    look_after_slots();  // sooner than it would
+    if (slot.trouble == mended.error().message) return;
+    slot.trouble = mended.error().message;
+    notify(wire::Notice::Kind::out_of_space, "slot " + slot.writer + " cannot go on: " + slot.trouble);
+  } else if (!slot.trouble.empty()) {
+    slot.trouble.clear();
+    notify(wire::Notice::Kind::space_again, "slot " + slot.writer + " goes on");
+  }
+}
+
+void WorkerNode::Impl::look_after_slots() {
+  const bool is_troubled = std::any_of(slots_.begin(), slots_.end(), [this](const NodeSlot& slot) {
+    return slot.unburied || (slot.guard_pid == 0 && !slot.broken && !leaving_);
+  });
+  care_timer_.expires_after(is_troubled ? kMendInterval : kCareInterval);
+  auto self = shared_from_this();
+  care_timer_.async_wait([self](const boost::system::error_code& error) {
+    if (error || self->abandoned_) return;
+    for (NodeSlot& slot : self->slots_) {
+      // A guard that its task has stopped would see no limit and no request.
+      if (slot.guard_pid != 0) {
+        ::kill(slot.guard_pid, SIGCONT);
+      } else if (!self->committing_ && (slot.unburied || (!slot.broken && !self->leaving_))) {
+        self->mend(slot);
+        self->publish();
+        self->begin_commit();
+      }
+    }
+    self->look_after_slots();
+  });
+}
+
+std::vector<std::uint32_t> WorkerNode::Impl::entries_of(const NodeSlot& slot) const {
+  std::vector<std::uint32_t> entries;
+  for (const std::uint32_t index : live_) {
+    if (queue_->entries[index].state.load() == entry_state(kEntryClaimed, slot.index)) entries.push_back(index);
+  }
+  return entries;
 }
 
 std::string WorkerNode::Impl::distributor_id_of(const QueueEntry& entry) const {
@@ -86,10 +131,12 @@ std::string WorkerNode::Impl::distributor_id_of(const QueueEntry& entry) const {
       entry.is_array ? std::optional<std::uint64_t>(entry.step - entry.step_origin) : std::nullopt);
 }
 
-void WorkerNode::Impl::end_orphans(NodeSlot& slot) {
+// False: something of it cannot be ended.
+bool WorkerNode::Impl::end_orphans(NodeSlot& slot) {
   // Where there is a group, nothing can have left it; the walk below then only reaps.
+  bool all = true;
   if (!slot.control_group.empty()) {
-    empty_control_group(slot.control_group, std::chrono::milliseconds(kLongestBurialMs));
+    all = empty_control_group(slot.control_group, std::chrono::milliseconds(kLongestBurialMs));
   }
   for (int waited_ms = 0; waited_ms < kLongestBurialMs; waited_ms += 5) {
     std::vector<pid_t> left;
@@ -105,40 +152,43 @@ void WorkerNode::Impl::end_orphans(NodeSlot& slot) {
         if (::waitpid(pid, &status, WNOHANG) != pid) left.push_back(pid);
       }
     }
-    for (std::uint64_t at : positions_of(slot)) {
-      for (pid_t pid : processes_with_environment("ALLOT_DISTRIBUTOR_ID=" + distributor_id_of(entry_at(at)))) {
+    for (const std::uint32_t index : entries_of(slot)) {
+      const std::string mark = "ALLOT_DISTRIBUTOR_ID=" + distributor_id_of(queue_->entries[index]);
+      for (pid_t pid : processes_with_environment(mark)) {
         if (process_start_ticks(pid)) left.push_back(pid);
       }
     }
-    if (left.empty()) return;
+    if (left.empty()) return all;
     for (pid_t pid : left) ::kill(pid, SIGKILL);
     ::poll(nullptr, 0, 5);  // no descriptor tells of another's child
   }
+  return false;
 }
 
-void WorkerNode::Impl::bury(NodeSlot& slot, int status) {
-  const std::vector<std::uint64_t> claimed = positions_of(slot);
-  if (!claimed.empty()) end_orphans(slot);
+// Settles the runs that the slot's dead guard had claimed. On an error some are still claimed, and it is to be called
+// again; a scan that fails is no proof that a run never began.
+Result<void> WorkerNode::Impl::bury(NodeSlot& slot) {
+  const std::vector<std::uint32_t> claimed = entries_of(slot);
+  const bool is_clean = claimed.empty() || end_orphans(slot);
 
   // Its own records are the first witness.
   std::set<RunKey> started, finished;
-  const std::string path = batch_.record_path(slot.writer);
-  auto report = scan_record_file(path, slot.session_start, [&](const DecodedRecord& record, std::uint64_t) {
-    if (const auto* begin = std::get_if<StartedRecord>(&record.record)) started.insert(begin->key);
-    if (const auto* end = std::get_if<FinishedRecord>(&record.record)) finished.insert(end->key);
-    return true;
-  });
+  auto report = scan_record_file(batch_.record_path(slot.writer), slot.session_start,
+                                 [&](const DecodedRecord& record, std::uint64_t) {
+                                   if (const auto* begin = std::get_if<StartedRecord>(&record.record))
+                                     started.insert(begin->key);
+                                   if (const auto* end = std::get_if<FinishedRecord>(&record.record))
+                                     finished.insert(end->key);
+                                   return true;
+                                 });
+  if (!report) return fail(report.error());
   SlotLine& line = queue_->slots[slot.index];
-  if (report) line.written.store(std::max(line.written.load(), report->valid_end));
+  line.written.store(std::max(line.written.load(), report->valid_end));
 
-  for (std::uint64_t at : claimed) {
-    QueueEntry& entry = entry_at(at);
+  for (const std::uint32_t index : claimed) {
+    QueueEntry& entry = queue_->entries[index];
     const RunKey key{entry.step, entry.submission, entry.restart};
-    if (finished.count(key) != 0) {
-      entry.state.store(entry_state(kEntryFinished, slot.index));
-      continue;
-    }
-    if (started.count(key) == 0) {
+    if (finished.count(key) == 0 && started.count(key) == 0) {
       // Claimed and not begun: the ledger knows nothing of it, so it is simply still to do.
       entry.state.store(kEntryFree);
       if (leaving_) {
@@ -148,28 +198,32 @@ void WorkerNode::Impl::bury(NodeSlot& slot, int status) {
       }
       continue;
     }
-    FinishedRecord verdict;
-    verdict.key = key;
-    verdict.attempt = entry.attempt;
-    verdict.ended_ns = real_ns();
-    verdict.exit_info.exit_class = ExitClass::lost;
-    verdict.exit_info.text = "its guard ended: " + describe(decode_wait_status(status)) + "; the worker node (pid " +
-                             std::to_string(::getpid()) +
-                             ") ended what was left of its processes and found no end in its records";
-    ALLOT_FAULT_POINT("node_before_lost");
-    auto writer = RecordWriter::open(path);
-    Result<void> written = writer ? writer->append(verdict) : Result<void>(fail(writer.error()));
-    ALLOT_FAULT_POINT("node_after_lost");
-    if (!written) {
-      notify(wire::Notice::Kind::out_of_space, "the end of a lost run cannot be recorded: " + written.error().message);
-      give_back(entry.submission, {entry.step}, wire::Returned::Reason::slot_lost);
-      entry.state.store(kEntryFree);
-      continue;
+    if (finished.count(key) == 0) {
+      if (auto written = record_loss(slot, entry, is_clean); !written) return written;
     }
-    line.written.store(writer->offset());
     entry.state.store(entry_state(kEntryFinished, slot.index));
   }
   collect();
+  return {};
+}
+
+Result<void> WorkerNode::Impl::record_loss(NodeSlot& slot, const QueueEntry& entry, bool is_clean) {
+  FinishedRecord verdict;
+  verdict.key = {entry.step, entry.submission, entry.restart};
+  verdict.attempt = entry.attempt;
+  verdict.ended_ns = real_ns();
+  verdict.exit_info.exit_class = ExitClass::lost;
+  verdict.exit_info.text = "its guard ended: " + describe(decode_wait_status(slot.death_status)) +
+                           "; the worker node (pid " + std::to_string(::getpid()) + ") " +
+                           (is_clean ? "ended what was left of its processes" : "cannot end a process that it left") +
+                           " and found no end in its records";
+  ALLOT_FAULT_POINT("node_before_lost");
+  auto writer = RecordWriter::open(batch_.record_path(slot.writer));
+  Result<void> written = writer ? writer->append(verdict) : Result<void>(fail(writer.error()));
+  ALLOT_FAULT_POINT("node_after_lost");
+  if (!written) return fail(written.error().with_context("the end of a lost run cannot be recorded"));
+  queue_->slots[slot.index].written.store(writer->offset());
+  return {};
 }
 
 }  // namespace allot

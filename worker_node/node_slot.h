@@ -33,6 +33,9 @@ struct NodeSlot {
   std::uint64_t guard_start_ticks = 0;
   std::unique_ptr<boost::asio::posix::stream_descriptor> guard_exit;
   std::uint32_t deaths_in_a_row = 0;
+  int death_status = 0;   // wait status of the guard that died last
+  bool unburied = false;  // what that guard was doing is not settled yet
+  std::string trouble;    // told to the driver: why the slot has no guard now
   bool broken = false;
 };
 

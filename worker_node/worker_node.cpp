@@ -70,6 +70,7 @@ WorkerNode::Impl::Impl(asio::io_context& io, WorkerNodeOptions options, WorkerNo
       handler_(std::move(handler)),
       wake_(io),
       gather_timer_(io),
+      care_timer_(io),
       space_timer_(io) {}
 
 WorkerNode::Impl::~Impl() {
@@ -129,6 +130,7 @@ Result<void> WorkerNode::Impl::start() {
     if (auto launched = launch(slots_[i]); !launched) return launched;
   }
   wait_for_wake();
+  look_after_slots();
   rest();
   return {};
 }
@@ -142,7 +144,8 @@ Result<void> WorkerNode::Impl::launch(NodeSlot& slot) {
   line.output_bytes.store(0);
   line.sleeping.store(0);
   line.stop_position.store(0);
-  slot.output_synced = 0;
+  // What the one before it printed last may not be synced: no count that a guard can reach.
+  slot.output_synced = slot.deaths_in_a_row > 0 ? UINT64_MAX : 0;
   slot.session_start = line.written.load();
   Fd exit_descriptor;
   auto started = start_guard(slot, std::move(options), options_.guard_program, spawner_, exit_descriptor);
@@ -151,220 +154,11 @@ Result<void> WorkerNode::Impl::launch(NodeSlot& slot) {
   return {};
 }
 
-// ---- the queue ----------------------------------------------------------------------------------------------------
-
-void WorkerNode::Impl::hand(const wire::Hand& hand) {
-  const bool known = submissions_.count(hand.submission) != 0;
-  std::vector<std::uint32_t> refused;
-  for (const StepRange& range : hand.steps) {
-    for (std::uint64_t i = 0; i < range.count; ++i) {
-      const auto step = static_cast<std::uint32_t>(range.first + i);
-      if (known && !leaving_) {
-        backlog_.push_back({step, hand.submission});
-      } else {
-        refused.push_back(step);
-      }
-    }
-  }
-  give_back(hand.submission, std::move(refused), wire::Returned::Reason::recalled);
-  publish();
-}
-
-void WorkerNode::Impl::publish() {
-  std::uint64_t tail = queue_->tail.load();
-  const std::uint64_t before = tail;
-  while (!backlog_.empty() && tail - oldest_ < kQueueCapacity) {
-    const Waiting next = backlog_.front();
-    backlog_.pop_front();
-    const wire::SubmissionInfo& info = submissions_[next.submission];
-    QueueEntry& entry = entry_at(tail);
-    entry.step = next.step;
-    entry.submission = next.submission;
-    entry.attempt = info.attempt;
-    entry.restart = 0;
-    entry.is_array = info.is_array;
-    entry.cores = info.cores;
-    entry.step_origin = info.step_origin;
-    entry.memory_limit_bytes = info.memory_limit_bytes;
-    entry.runtime_limit_milliseconds = info.runtime_limit_milliseconds;
-    std::memset(entry.id_base, 0, sizeof entry.id_base);
-    std::memcpy(entry.id_base, info.id_base.data(), std::min(info.id_base.size(), sizeof entry.id_base));
-    entry.state.store(kEntryQueued);
-    queue_->tail.store(++tail);
-  }
-  if (tail != before) poke_sleepers();
-}
-
-void WorkerNode::Impl::poke(NodeSlot& slot) {
-  const std::uint64_t one = 1;
-  if (slot.poke)
-    while (::write(slot.poke.get(), &one, sizeof one) < 0 && errno == EINTR) {
-    }
-}
-
-void WorkerNode::Impl::poke_sleepers() {
-  std::uint64_t open = queue_->tail.load() - std::min(queue_->head.load(), queue_->tail.load());
-  for (NodeSlot& slot : slots_) {
-    if (open == 0) return;
-    if (slot.index >= queue_->limit.load()) return;
-    if (queue_->slots[slot.index].out_of_space.load() != 0) continue;  // the space timer pokes it
-    if (queue_->slots[slot.index].sleeping.exchange(0) != 0) {
-      poke(slot);
-      --open;
-    }
-  }
-}
-
-void WorkerNode::Impl::set_limit(std::uint32_t slots) {
-  queue_->limit.store(std::min(slots, options_.slots));
-  poke_sleepers();
-}
-
-namespace {
-bool wanted(std::uint32_t submission, std::uint64_t step, std::uint32_t of, const std::vector<StepRange>& ranges) {
-  if (submission != of) return false;
-  return std::any_of(ranges.begin(), ranges.end(),
-                     [step](const StepRange& r) { return step >= r.first && step - r.first < r.count; });
-}
-}  // namespace
-
-void WorkerNode::Impl::recall(const wire::Recall& request) {
-  const auto match = [&](std::uint32_t submission, std::uint32_t step) {
-    return request.steps.empty() || wanted(submission, step, request.submission, request.steps);
-  };
-  std::map<std::uint32_t, std::vector<std::uint32_t>> back;
-  for (std::uint64_t at = oldest_; at < queue_->tail.load(); ++at) {
-    QueueEntry& entry = entry_at(at);
-    std::uint32_t expected = kEntryQueued;
-    if (entry_kind(entry.state.load()) != kEntryQueued || !match(entry.submission, entry.step)) continue;
-    if (entry.state.compare_exchange_strong(expected, kEntryRecalled)) back[entry.submission].push_back(entry.step);
-  }
-  std::deque<Waiting> kept;
-  for (const Waiting& waiting : backlog_) {
-    if (match(waiting.submission, waiting.step)) {
-      back[waiting.submission].push_back(waiting.step);
-    } else {
-      kept.push_back(waiting);
-    }
-  }
-  backlog_.swap(kept);
-  for (auto& [submission, steps] : back) give_back(submission, std::move(steps), wire::Returned::Reason::recalled);
-  collect();
-}
-
-void WorkerNode::Impl::terminate(const wire::Terminate& request) {
-  recall({request.submission, request.steps});
-  if (request.steps.empty()) return;
-  for (std::uint64_t at = oldest_; at < queue_->tail.load(); ++at) {
-    QueueEntry& entry = entry_at(at);
-    const std::uint32_t state = entry.state.load();
-    if (entry_kind(state) != kEntryClaimed ||
-        !wanted(entry.submission, entry.step, request.submission, request.steps)) {
-      continue;
-    }
-    NodeSlot& slot = slots_[entry_slot(state)];
-    SlotLine& line = queue_->slots[slot.index];
-    line.stop_grace_milliseconds.store(request.grace_milliseconds);
-    line.stop_reason.store(static_cast<std::uint32_t>(request.reason));
-    line.stop_position.store(at % kQueueCapacity + 1);
-    poke(slot);
-  }
-}
-
-void WorkerNode::Impl::give_back(std::uint32_t submission, std::vector<std::uint32_t> steps,
-                                 wire::Returned::Reason reason) {
-  if (steps.empty()) return;
-  std::sort(steps.begin(), steps.end());
-  StepRanges ranges;
-  for (std::uint32_t step : steps) ranges.append(step);
-  auto self = shared_from_this();
-  asio::post(io_, [self, message = wire::Returned{reason, submission, ranges.ranges()}] {
-    if (!self->abandoned_) self->handler_.returned(message);
-  });
-}
-
-void WorkerNode::Impl::notify(wire::Notice::Kind kind, std::string text) {
-  auto self = shared_from_this();
-  asio::post(io_, [self, message = wire::Notice{kind, std::move(text)}] {
-    if (!self->abandoned_) self->handler_.notice(message);
-  });
-}
-
-std::vector<RunKey> WorkerNode::Impl::running() const {
-  std::vector<RunKey> keys;
-  if (queue_ == nullptr) return keys;
-  for (std::uint64_t at = oldest_; at < queue_->tail.load(); ++at) {
-    const QueueEntry& entry = entry_at(at);
-    const std::uint32_t kind = entry_kind(entry.state.load());
-    if (kind == kEntryClaimed || kind == kEntryFinished) keys.push_back({entry.step, entry.submission, entry.restart});
-  }
-  return keys;
-}
-
-std::uint64_t WorkerNode::Impl::waiting() const {
-  std::uint64_t count = backlog_.size();
-  for (std::uint64_t at = oldest_; at < queue_->tail.load(); ++at) {
-    if (entry_kind(entry_at(at).state.load()) == kEntryQueued) ++count;
-  }
-  return count;
-}
-
 // ---- the commit ---------------------------------------------------------------------------------------------------
-
-// Takes note of entries whose end is written, puts back those that found no room, frees those taken back.
-// True if a task has ended since the last commit began.
-bool WorkerNode::Impl::collect() {
-  bool some_ended = false;
-  bool at_the_oldest = true;
-  for (std::uint64_t at = oldest_; at < queue_->tail.load(); ++at) {
-    QueueEntry& entry = entry_at(at);
-    const std::uint32_t state = entry.state.load();
-    switch (entry_kind(state)) {
-      case kEntryFinished:
-        if (std::find(ended_.begin(), ended_.end(), at) == ended_.end() && !committing_) {
-          ended_.push_back(at);
-          some_ended = true;
-        }
-        break;
-      case kEntryReturned:
-        backlog_.push_front({entry.step, entry.submission});
-        entry.state.store(kEntryFree);
-        if (!short_of_space_) {
-          short_of_space_ = true;
-          notify(wire::Notice::Kind::out_of_space,
-                 "no room for records in " + batch_.path() + ": nothing more is started until there is");
-        }
-        break;
-      case kEntryRecalled:
-        entry.state.store(kEntryFree);
-        break;
-      default:
-        break;
-    }
-    if (at_the_oldest && entry_kind(entry.state.load()) == kEntryFree) {
-      oldest_ = at + 1;
-    } else {
-      at_the_oldest = false;
-    }
-  }
-  for (const NodeSlot& slot : slots_) {
-    if (queue_->slots[slot.index].out_of_space.load() != 0) arm_space_timer();
-  }
-  return some_ended;
-}
 
 bool WorkerNode::Impl::has_news() const {
   return std::any_of(slots_.begin(), slots_.end(),
                      [this](const NodeSlot& slot) { return queue_->slots[slot.index].written.load() > slot.sent; });
-}
-
-// A guard writes the end of a run before it says so in the entry's state: a commit in between takes the record along and
-// leaves the entry.
-bool WorkerNode::Impl::has_ended_entries() const {
-  for (std::uint64_t at = oldest_; at < queue_->tail.load(); ++at) {
-    if (entry_kind(entry_at(at).state.load()) == kEntryFinished) return true;
-  }
-  return false;
 }
 
 bool WorkerNode::Impl::slot_idles_with_news() const {
@@ -399,18 +193,10 @@ void WorkerNode::Impl::begin_commit() {
     part.record_fd = slot.record_file.get();
     part.records.writer = slot.writer;
     part.records.offset = slot.sent;
+    part.written = written;
     part.end = std::min<std::uint64_t>(written, slot.sent + wire::kMaxMessageBytes / 2);
-    const std::uint64_t output = line.output_bytes.load();
-    if (output != slot.output_synced) {
-      slot.output_synced = output;
-      for (int i = 0; i < 2; ++i) {
-        if (!slot.output_files[i]) {
-          const auto stream = i == 0 ? OutputStream::standard_output : OutputStream::standard_error;
-          slot.output_files[i].reset(::open(batch_.output_path(slot.writer, stream).c_str(), O_RDWR | O_CLOEXEC));
-        }
-        part.output_fds[i] = slot.output_files[i].get();
-      }
-    }
+    part.output_bytes = line.output_bytes.load();
+    if (part.output_bytes != slot.output_synced) open_outputs(slot, part);
     parts.push_back(std::move(part));
   }
   if (parts.empty()) {
@@ -430,46 +216,43 @@ void WorkerNode::Impl::begin_commit() {
   });
 }
 
-// The ends of these entries have been told.
-void WorkerNode::Impl::free_ended() {
-  for (std::uint64_t position : ended_) {
-    QueueEntry& entry = entry_at(position);
-    NodeSlot& slot = slots_[entry_slot(entry.state.load())];
-    // A request to stop this entry must not meet the next one in its place.
-    std::uint64_t expected = position % kQueueCapacity + 1;
-    queue_->slots[slot.index].stop_position.compare_exchange_strong(expected, 0);
-    slot.deaths_in_a_row = 0;
-    if (short_of_space_ && queue_->slots[slot.index].out_of_space.load() == 0) {
-      short_of_space_ = false;
-      notify(wire::Notice::Kind::space_again, "there is room for records again");
+void WorkerNode::Impl::open_outputs(NodeSlot& slot, CommitPart& part) {
+  for (int i = 0; i < 2; ++i) {
+    if (!slot.output_files[i]) {
+      const auto stream = i == 0 ? OutputStream::standard_output : OutputStream::standard_error;
+      slot.output_files[i].reset(::open(batch_.output_path(slot.writer, stream).c_str(), O_RDWR | O_CLOEXEC));
+      // Only a file that is not there needs no sync: nothing was printed to it.
+      if (!slot.output_files[i] && errno != ENOENT) part.error = errno;
     }
-    entry.state.store(kEntryFree);
+    part.output_fds[i] = slot.output_files[i].get();
   }
-  ended_.clear();
 }
 
 void WorkerNode::Impl::end_commit(std::vector<CommitPart> parts) {
   committing_ = false;
   if (abandoned_) return;
-  bool failed = false;
+  const int error_before = sync_error_;
+  sync_error_ = 0;
+  bool whole = true;
   for (CommitPart& part : parts) {
     NodeSlot& slot = slots_[part.slot];
+    whole = whole && part.error == 0 && part.end == part.written;
     if (part.error != 0) {
-      failed = true;
-      if (sync_error_ != part.error) {
-        sync_error_ = part.error;
+      sync_error_ = part.error;
+      if (error_before != part.error) {
         notify(wire::Notice::Kind::out_of_space,
                batch_.record_path(slot.writer) + ": results cannot be made durable: " + errno_text(part.error));
       }
       continue;
     }
-    sync_error_ = 0;
     slot.sent = part.end;
+    slot.output_synced = part.output_bytes;
     ALLOT_FAULT_POINT("node_before_tell");
     handler_.records(part.records);
     ALLOT_FAULT_POINT("node_after_tell");
   }
-  if (!failed) {
+  if (error_before != 0 && sync_error_ == 0) notify(wire::Notice::Kind::space_again, "results are durable again");
+  if (whole) {
     free_ended();
     collect();
   }
@@ -477,7 +260,7 @@ void WorkerNode::Impl::end_commit(std::vector<CommitPart> parts) {
   deaths_.clear();
   for (const auto& [index, pid] : deaths) on_guard_exit(index, pid);
   publish();
-  if (failed) {
+  if (sync_error_ != 0) {
     arm_space_timer();
   } else if (slot_idles_with_news()) {
     begin_commit();
@@ -502,10 +285,13 @@ void WorkerNode::Impl::rest() {
   }
   queue_->node_waiting.store(gathering_ ? kNodeGathers : kNodeSleeps);
   // What was written before the store above woke nobody.
-  const bool missed = gathering_ ? slot_idles_with_news() : has_news() || has_ended_entries();
+  const bool missed = gathering_ ? slot_idles_with_news() : has_news() || has_settled_entries();
   if (missed && sync_error_ == 0) {
     auto self = shared_from_this();
     asio::post(io_, [self] { self->begin_commit(); });
+  }
+  for (const NodeSlot& slot : slots_) {
+    if (queue_->slots[slot.index].out_of_space.load() != 0) arm_space_timer();
   }
 }
 
@@ -540,7 +326,7 @@ void WorkerNode::Impl::leave(std::chrono::milliseconds grace) {
 void WorkerNode::Impl::leave_if_done() {
   if (!leaving_ || left_ || committing_ || has_news() || !deaths_.empty()) return;
   for (const NodeSlot& slot : slots_) {
-    if (slot.guard_pid != 0) return;
+    if (slot.guard_pid != 0 || slot.unburied) return;
   }
   left_ = true;
   for (NodeSlot& slot : slots_) release_slot_files(slot);
@@ -555,6 +341,7 @@ void WorkerNode::Impl::abandon() {
   boost::system::error_code ignored;
   wake_.close(ignored);
   gather_timer_.cancel();
+  care_timer_.cancel();
   space_timer_.cancel();
   for (NodeSlot& slot : slots_) {
     slot.lifeline.reset();

@@ -6,6 +6,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <bitset>
 #include <deque>
 #include <map>
 #include <memory>
@@ -51,14 +52,15 @@ class WorkerNode::Impl : public std::enable_shared_from_this<WorkerNode::Impl> {
   void publish();
   void poke(NodeSlot& slot);
   void poke_sleepers();
-  bool collect();
+  void collect();
   void free_ended();
   void begin_commit();
+  void open_outputs(NodeSlot& slot, CommitPart& part);
   void end_commit(std::vector<CommitPart> parts);
   void wait_for_wake();
   void rest();
   bool has_news() const;
-  bool has_ended_entries() const;
+  bool has_settled_entries() const;
   bool slot_idles_with_news() const;
   void arm_space_timer();
   void leave_if_done();
@@ -68,13 +70,13 @@ class WorkerNode::Impl : public std::enable_shared_from_this<WorkerNode::Impl> {
   // What follows a guard's death (node_death.cpp).
   void watch_guard(NodeSlot& slot, Fd exit_descriptor);
   void on_guard_exit(std::uint32_t index, pid_t pid);
-  void bury(NodeSlot& slot, int status);
-  void end_orphans(NodeSlot& slot);
-  std::vector<std::uint64_t> positions_of(const NodeSlot& slot) const;
+  void look_after_slots();
+  void mend(NodeSlot& slot);
+  Result<void> bury(NodeSlot& slot);
+  Result<void> record_loss(NodeSlot& slot, const QueueEntry& entry, bool is_clean);
+  bool end_orphans(NodeSlot& slot);
+  std::vector<std::uint32_t> entries_of(const NodeSlot& slot) const;
   std::string distributor_id_of(const QueueEntry& entry) const;
-
-  QueueEntry& entry_at(std::uint64_t position) { return queue_->entries[position % kQueueCapacity]; }
-  const QueueEntry& entry_at(std::uint64_t position) const { return queue_->entries[position % kQueueCapacity]; }
 
   boost::asio::io_context& io_;
   WorkerNodeOptions options_;
@@ -86,12 +88,16 @@ class WorkerNode::Impl : public std::enable_shared_from_this<WorkerNode::Impl> {
   SharedQueue* queue_ = nullptr;
   boost::asio::posix::stream_descriptor wake_;
   boost::asio::steady_timer gather_timer_;
+  boost::asio::steady_timer care_timer_;
   boost::asio::steady_timer space_timer_;
   boost::asio::thread_pool sync_thread_{1};
 
   std::deque<Waiting> backlog_;       // handed, no room in the shared queue yet
-  std::uint64_t oldest_ = 0;          // position of the oldest entry that is not free
-  std::vector<std::uint64_t> ended_;  // positions whose end is in the commit under way
+  std::vector<std::uint32_t> live_;   // entries in use, in the order of their publication
+  std::bitset<kQueueCapacity> in_use_;
+  std::vector<std::uint32_t> ended_;  // entries whose end is in the commit under way
+  std::bitset<kQueueCapacity> has_ended_;
+  std::uint32_t wanted_limit_ = UINT32_MAX;
   bool committing_ = false;
   bool gathering_ = false;
   bool short_of_space_ = false;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // allot-worker-node: runs tasks of one batch on this node, for a driver or by hand.
+#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -26,7 +27,7 @@ namespace allot {
 namespace {
 
 namespace asio = boost::asio;
-using Clock = std::chrono::steady_clock;
+constexpr std::chrono::milliseconds kLastEndPoll{200};
 
 struct Settings {
   WorkerNodeOptions node;
@@ -46,6 +47,7 @@ class Service {
         settings_(std::move(settings)),
         node_(io, settings_.node, handler()),
         acceptor_(io),
+        accept_again_(io),
         heartbeat_(io),
         grace_(io),
         signals_(io, SIGTERM, SIGINT, SIGHUP) {}
@@ -66,6 +68,8 @@ class Service {
       accept();
     }
     if (settings_.channel_fd >= 0) {
+      // Not for the guards: it must end with this process.
+      ::fcntl(settings_.channel_fd, F_SETFD, FD_CLOEXEC);
       Channel::Socket socket(io_);
       socket.assign(asio::local::stream_protocol(), settings_.channel_fd);
       serve(std::make_shared<Channel>(std::move(socket)));
@@ -96,9 +100,17 @@ class Service {
 
   void accept() {
     acceptor_.async_accept([this](const boost::system::error_code& error, Channel::Socket socket) {
-      if (error) return;
-      serve(std::make_shared<Channel>(std::move(socket)));
-      accept();
+      if (error && !acceptor_.is_open()) return;
+      if (!error) {
+        serve(std::make_shared<Channel>(std::move(socket)));
+        accept();
+        return;
+      }
+      // No descriptors: a driver that comes later must be heard.
+      accept_again_.expires_after(std::chrono::seconds(1));
+      accept_again_.async_wait([this](const boost::system::error_code& cancelled) {
+        if (!cancelled && acceptor_.is_open()) accept();
+      });
     });
   }
 
@@ -159,16 +171,18 @@ class Service {
     wait_for_driver();
   }
 
-  // Running tasks finish in any case; the grace time begins when there is nothing left to do.
-  void wait_for_driver() {
-    grace_.expires_after(std::chrono::milliseconds(settings_.worker_grace_ms));
+  // Running tasks finish in any case. The grace time begins when the driver is gone; if something still runs when it is
+  // over, the worker node leaves soon after the last end.
+  void wait_for_driver() { wait_for_driver(std::chrono::milliseconds(settings_.worker_grace_ms)); }
+
+  void wait_for_driver(std::chrono::milliseconds time) {
+    grace_.expires_after(time);
     grace_.async_wait([this](const boost::system::error_code& error) {
       if (error || driver_) return;
       if (node_.running().empty()) {
         leave(std::chrono::milliseconds(-1));
       } else {
-        settings_.worker_grace_ms = std::min<std::int64_t>(settings_.worker_grace_ms, 200);
-        wait_for_driver();
+        wait_for_driver(kLastEndPoll);
       }
     });
   }
@@ -177,6 +191,7 @@ class Service {
     leaving_ = true;
     boost::system::error_code ignored;
     acceptor_.close(ignored);
+    accept_again_.cancel();
     if (!settings_.socket_path.empty()) ::unlink(settings_.socket_path.c_str());
     node_.leave(grace);
   }
@@ -205,6 +220,7 @@ class Service {
   Settings settings_;
   WorkerNode node_;
   asio::local::stream_protocol::acceptor acceptor_;
+  asio::steady_timer accept_again_;
   asio::steady_timer heartbeat_;
   asio::steady_timer grace_;
   asio::signal_set signals_;

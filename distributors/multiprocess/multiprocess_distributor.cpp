@@ -37,10 +37,12 @@ Result<void> MultiprocessDistributor::start() {
   book_.events().resume();
   life_ = Life::running;
   try {
-    const asio::steady_timer needs_reactor(io_);  // whose descriptors are taken here, where a refusal can be told
+    heartbeat_.emplace(io_);  // takes the reactor's descriptors, here where a refusal can be told
+    listen_for_heartbeats();
     thread_ = std::thread([this] { serve(); });
   } catch (const std::exception& error) {  // std::system_error of the thread, one of Boost's own of the reactor
     life_ = Life::created;
+    heartbeat_.reset();
     work_.reset();
     return fail(ErrorCode::retry_later,
                 std::string("the distributor cannot get ready: ") + error.what() +
@@ -104,6 +106,7 @@ Result<void> MultiprocessDistributor::stop() {
   io_.stop();
   if (thread_.joinable()) thread_.join();
   lock.lock();
+  heartbeat_.reset();
   pools_.clear();
   handed_shapes_.clear();
   reserved_cores_ = reserved_memory_ = 0;
@@ -170,12 +173,15 @@ Result<std::map<std::string, Termination>> MultiprocessDistributor::terminate_ta
         for (std::uint64_t step : list) ranges.append(step);
         wire::Terminate message{book_.entry(entry).submission.number, ranges.ranges(), grace.count(),
                                 ExitClass::killed};
+        // A task may have stopped its worker node, which then would not hear.
+        if (worker->welcome && !worker->dead) ::kill(static_cast<pid_t>(worker->pid), SIGCONT);
         asio::post(io_, [worker, message = std::move(message)] { worker->channel->send(message); });
       }
     }
   }
   for (const auto& [id, found] : open) {
     if (with_worker.count(task_key(found)) != 0) continue;
+    if (book_.entry(found.entry).cell(found.step).phase == TaskPhase::running) continue;  // its end is on its way
     book_.remove(found);  // queued or held: it will be skipped when its turn comes
     --pool_of(book_.entry(found.entry).batch).unfinished;
   }

@@ -6,6 +6,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -51,13 +52,15 @@ class MultiprocessDistributor final : public LocalDistributor {
   /// user's thread with `lock` held, which is given up while it waits (at most start_timeout).
   Result<std::optional<std::uint32_t>> adopt(std::unique_lock<std::mutex>& lock, const BatchDirectory& batch,
                                              const Submission& submission);
+  std::vector<std::int64_t> living_pids(std::uint32_t batch);
   std::vector<std::int64_t> adopted_pids(const std::string& batch_directory);
   void on_message(WorkerLink& worker, wire::Message message);
   void on_records(WorkerLink& worker, const wire::Records& records);
   void on_returned(WorkerLink& worker, const wire::Returned& returned);
   void on_closed(WorkerLink& worker, const std::string& why);
   void await_death(std::shared_ptr<WorkerLink> worker, int waited_ms);
-  void bury(WorkerLink& worker);
+  Result<void> bury(WorkerLink& worker);
+  void listen_for_heartbeats();
   void take_off(WorkerLink& worker, RunBook::Found task);
   void pump();
   void pump_pool(Pool& pool, bool alone);
@@ -73,6 +76,7 @@ class MultiprocessDistributor final : public LocalDistributor {
 
   boost::asio::io_context io_{1};
   std::optional<boost::asio::executor_work_guard<boost::asio::io_context::executor_type>> work_;
+  std::optional<boost::asio::steady_timer> heartbeat_;
   std::thread thread_;
   Life life_ = Life::created;
   std::vector<std::unique_ptr<Pool>> pools_;

@@ -25,7 +25,10 @@ using Clock = std::chrono::steady_clock;
 namespace {
 constexpr std::uint32_t kMostDeathsInARow = 5;
 constexpr int kDeathPollMs = 5;
-constexpr int kLongestDeathMs = 15'000;
+constexpr int kLateDeathPollMs = 500;
+constexpr int kLongDeathMs = 15'000;
+constexpr std::int64_t kFewestSilentBeats = 12;
+constexpr std::chrono::milliseconds kShortestSilence{10'000};
 }  // namespace
 
 Pool& MultiprocessDistributor::pool_of(std::uint32_t batch) {
@@ -154,7 +157,6 @@ Result<void> MultiprocessDistributor::connect_channel(const std::shared_ptr<Work
   if (error) return fail(ErrorCode::retry_later, "the connection to a worker node: " + error.message());
   connection.release();
   worker->channel = std::make_shared<Channel>(std::move(socket));
-  worker->heard = Clock::now();
   const BatchDirectory& batch = book_.batch(worker->batch).directory;
   wire::Greet greet{wire::kVersion, batch.info().format, batch.info().batch_id, pool_of(worker->batch).epoch};
   // Weak in the handlers: the link owns the channel, which owns them.
@@ -177,7 +179,7 @@ Result<void> MultiprocessDistributor::connect_channel(const std::shared_ptr<Work
 }
 
 void MultiprocessDistributor::on_message(WorkerLink& worker, wire::Message message) {
-  worker.heard = Clock::now();
+  worker.silent_beats = 0;
   if (auto* welcome = std::get_if<wire::Welcome>(&message)) {
     worker.welcome = true;
     worker.pid = welcome->pid;
@@ -274,94 +276,144 @@ void MultiprocessDistributor::on_closed(WorkerLink& worker, const std::string& w
 }
 
 // A closed connection is no proof: the worker node and its guards must be gone before their files are believed
-// complete.
+// complete. However long that takes: what cannot be ended may still write.
 void MultiprocessDistributor::await_death(std::shared_ptr<WorkerLink> worker, int waited_ms) {
-  bool gone = true;
-  if (worker->child) {
-    int status = 0;
-    const pid_t result = ::waitpid(static_cast<pid_t>(worker->pid), &status, WNOHANG);
-    if (result == 0) gone = false;
-  } else {
-    gone = !is_alive({static_cast<pid_t>(worker->pid), worker->start_ticks});
+  if (!worker->is_reaped) {
+    bool gone = false;
+    if (worker->child) {
+      int status = 0;
+      gone = ::waitpid(static_cast<pid_t>(worker->pid), &status, WNOHANG) != 0;
+    } else {
+      gone = !is_alive({static_cast<pid_t>(worker->pid), worker->start_ticks});
+    }
+    worker->is_reaped = gone;
+    if (!gone && waited_ms > 1000) ::kill(static_cast<pid_t>(worker->pid), SIGKILL);  // it closed its connection, stays
   }
-  if (!gone && waited_ms > 1000)
-    ::kill(static_cast<pid_t>(worker->pid), SIGKILL);  // it closed its connection and stays
+  std::int64_t living_guard = 0;
   for (const wire::SlotState& slot : worker->slots) {
-    if (is_alive({static_cast<pid_t>(slot.guard_pid), slot.guard_start_ticks})) gone = false;
+    if (!is_alive({static_cast<pid_t>(slot.guard_pid), slot.guard_start_ticks})) continue;
+    living_guard = slot.guard_pid;
+    if (waited_ms > 1000) ::kill(static_cast<pid_t>(slot.guard_pid), SIGCONT);  // its task may have stopped it
   }
-  if (gone || waited_ms > kLongestDeathMs) {
-    bury(*worker);
-    return;
+  Result<void> buried;
+  if (!worker->is_reaped || living_guard != 0) {
+    buried = fail(ErrorCode::retry_later, "process " + std::to_string(living_guard != 0 ? living_guard : worker->pid) +
+                                              " of a worker node that is gone does not end; what it runs is not known");
+  } else {
+    buried = bury(*worker);
+    if (buried) return;
   }
-  auto timer = std::make_shared<asio::steady_timer>(io_, std::chrono::milliseconds(kDeathPollMs));
-  timer->async_wait([this, worker, waited_ms, timer](const boost::system::error_code& error) {
+  if (waited_ms > kLongDeathMs && worker->trouble_told != buried.error().message) {
+    worker->trouble_told = worker->trouble = buried.error().message;
+    book_.events().interrupt(Error{ErrorCode::retry_later, worker->trouble});
+  }
+  // From then on this is only about what the system refuses now and then, or about what cannot be ended.
+  const int pause_ms = waited_ms > kLongDeathMs ? kLateDeathPollMs : kDeathPollMs;
+  auto timer = std::make_shared<asio::steady_timer>(io_, std::chrono::milliseconds(pause_ms));
+  timer->async_wait([this, worker, waited_ms, pause_ms, timer](const boost::system::error_code& error) {
     if (error) return;
     std::lock_guard lock(mutex_);
-    await_death(worker, waited_ms + kDeathPollMs);
+    await_death(worker, waited_ms + pause_ms);
     changed_.notify_all();
   });
 }
 
-void MultiprocessDistributor::bury(WorkerLink& worker) {
+// Settles what a dead worker node had in hand. On an error nothing has been decided, and it is to be called again.
+Result<void> MultiprocessDistributor::bury(WorkerLink& worker) {
   Pool& pool = pool_of(worker.batch);
-  if (!worker.socket_path.empty()) ::unlink(worker.socket_path.c_str());
+  const BatchDirectory& batch = book_.batch(worker.batch).directory;
   std::vector<std::uint64_t> open(worker.handed.begin(), worker.handed.end());
   std::sort(open.begin(), open.end(), std::greater<>());
-  // Guards that were killed together with it could not end their trees.
-  std::vector<std::string> ids;
-  for (std::uint64_t key : open) {
-    const auto task = task_of_key(key);
-    ids.push_back(book_.entry(task.entry).ids.id_of(task.step));
+  bool clean = true;
+  if (!open.empty()) {
+    // A guard that was started after the greeting is known from the records only.
+    auto sessions = sessions_of(batch, living_pids(worker.batch));
+    if (!sessions) return fail(sessions.error());
+    if (sessions->state == Sessions::State::alive) return fail(ErrorCode::retry_later, sessions->text);
+    // Guards that were killed together with it could not end their trees.
+    std::vector<std::string> ids;
+    for (std::uint64_t key : open) {
+      const auto task = task_of_key(key);
+      ids.push_back(book_.entry(task.entry).ids.id_of(task.step));
+    }
+    clean = worker.leaving || (end_marked(ids) && end_groups(batch));
   }
-  const BatchDirectory& batch = book_.batch(worker.batch).directory;
-  const bool clean = worker.leaving || ids.size() > 4096 || (end_marked(ids) && (ids.empty() || end_groups(batch)));
   std::vector<std::string> writers;
   for (const wire::SlotState& slot : worker.slots) writers.push_back(slot.writer);
   auto taken = book_.take_files(worker.batch, open.empty() ? std::vector<std::string>() : writers);
-  if (taken) {
-    for (const RunBook::Found& task : *taken) take_off(worker, task);
-    pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, taken->size());
-  }
+  if (!taken) return fail(taken.error());
+  for (const RunBook::Found& task : *taken) take_off(worker, task);
+  pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, taken->size());
+
   std::vector<RunKey> lost;
   for (std::uint64_t key : open) {
     const auto task = task_of_key(key);
+    const RunBook::Entry& entry = book_.entry(task.entry);
+    const RunBook::Cell& cell = entry.cells[entry.index_of(task.step)];
+    if (cell.phase != TaskPhase::running) continue;
+    lost.push_back({static_cast<std::uint32_t>(task.step), entry.submission.number, cell.restart});
+  }
+  if (!lost.empty()) {
+    auto recorded = record_lost(batch, lost,
+                                "its worker node (pid " + std::to_string(worker.pid) +
+                                    ") and its guard are gone and left no record of its end" +
+                                    (clean ? "; no process of it is left" : "; a process of it cannot be ended"));
+    if (!recorded) return fail(recorded.error().with_context("the end of a lost run cannot be recorded"));
+    auto ends = book_.take_files(worker.batch, {*recorded});
+    if (!ends) return fail(ends.error());
+    pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, ends->size());
+  }
+  for (std::uint64_t key : open) {
+    const auto task = task_of_key(key);
     take_off(worker, task);
-    RunBook::Entry& entry = book_.entry(task.entry);
-    RunBook::Cell& cell = entry.cell(task.step);
+    const RunBook::Cell& cell = book_.entry(task.entry).cell(task.step);
     if (cell.phase == TaskPhase::finished) continue;
-    if (cell.phase == TaskPhase::running) {
-      lost.push_back({static_cast<std::uint32_t>(task.step), entry.submission.number, cell.restart});
-    } else if ((cell.flags & RunBook::kTerminating) != 0) {
+    if ((cell.flags & RunBook::kTerminating) != 0) {
       book_.remove(task);
       --pool.unfinished;
     } else if (life_ == Life::running) {
       pool.pending.push_front({task.entry, task.step, 1});
     }
   }
-  if (!lost.empty()) {
-    auto recorded = record_lost(book_.batch(worker.batch).directory, lost,
-                                "its worker node (pid " + std::to_string(worker.pid) +
-                                    ") and its guard are gone and left no record of its end" +
-                                    (clean ? "; no process of it is left" : "; a process of it cannot be ended"));
-    if (!recorded) {
-      set_blocked("the end of a lost run cannot be recorded: " + recorded.error().message);
-    } else if (auto ends = book_.take_files(worker.batch, {*recorded})) {
-      pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, ends->size());
-    }
-  }
+  if (!worker.trouble_told.empty()) book_.events().resume();
+  if (!worker.socket_path.empty()) ::unlink(worker.socket_path.c_str());
   const bool wanted = !worker.leaving && life_ == Life::running;
   const std::string trouble = worker.trouble;
   pool.workers.erase(std::find_if(pool.workers.begin(), pool.workers.end(),
                                   [&](const auto& known) { return known.get() == &worker; }));
   if (wanted && pool.unfinished > 0) {
     if (++deaths_in_a_row_ >= kMostDeathsInARow) {
-      set_blocked("worker nodes cannot be kept running (" + trouble + "); see " +
-                  book_.batch(pool.batch).directory.path() + "/worker.log");
-      return;
+      set_blocked("worker nodes cannot be kept running (" + trouble + "); see " + batch.path() + "/worker.log");
+      return {};
     }
     if (auto started = ensure_workers(pool); !started) set_blocked(started.error().message);
   }
   schedule_pump();
+  return {};
+}
+
+// Hears of worker nodes that say nothing. Counted by this timer, not by the clock: after this process was stopped
+// itself, what they said meanwhile is read first.
+void MultiprocessDistributor::listen_for_heartbeats() {
+  heartbeat_->expires_after(settings_.heartbeat_interval);
+  heartbeat_->async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    std::lock_guard lock(mutex_);
+    const auto most = std::max<std::int64_t>(kFewestSilentBeats, kShortestSilence / settings_.heartbeat_interval);
+    for (auto& pool : pools_) {
+      for (auto& worker : pool->workers) {
+        if (worker->dead || !worker->welcome || ++worker->silent_beats < 2) continue;
+        const auto pid = static_cast<pid_t>(worker->pid);
+        if (!is_alive({pid, worker->start_ticks})) continue;  // its connection will tell
+        ::kill(pid, SIGCONT);  // its task may have stopped it
+        if (worker->silent_beats <= most) continue;
+        worker->trouble = "worker node " + std::to_string(pid) + " has said nothing for " +
+                          std::to_string(worker->silent_beats) + " heartbeats and was ended";
+        ::kill(pid, SIGKILL);
+      }
+    }
+    listen_for_heartbeats();
+  });
 }
 
 void MultiprocessDistributor::set_blocked(const std::string& why) {
@@ -371,14 +423,17 @@ void MultiprocessDistributor::set_blocked(const std::string& why) {
 
 // ---- adoption -----------------------------------------------------------------------------------------------------
 
-std::vector<std::int64_t> MultiprocessDistributor::adopted_pids(const std::string& batch_directory) {
+std::vector<std::int64_t> MultiprocessDistributor::living_pids(std::uint32_t batch) {
   std::vector<std::int64_t> pids;
-  const auto batch = book_.find_batch(batch_directory);
-  if (!batch) return pids;
-  for (const auto& worker : pool_of(*batch).workers) {
+  for (const auto& worker : pool_of(batch).workers) {
     if (!worker->dead) pids.push_back(worker->pid);
   }
   return pids;
+}
+
+std::vector<std::int64_t> MultiprocessDistributor::adopted_pids(const std::string& batch_directory) {
+  const auto batch = book_.find_batch(batch_directory);
+  return batch ? living_pids(*batch) : std::vector<std::int64_t>();
 }
 
 Result<std::optional<std::uint32_t>> MultiprocessDistributor::adopt(std::unique_lock<std::mutex>& lock,
@@ -386,11 +441,10 @@ Result<std::optional<std::uint32_t>> MultiprocessDistributor::adopt(std::unique_
                                                                     const Submission& submission) {
   auto number = book_.open_batch(batch.path());
   if (!number) return fail(number.error());
-  Pool& pool = pool_of(*number);
   const std::string runtime = runtime_directory();
   const std::string prefix = batch.info().batch_id + "-";
   Result<void> connected;
-  if (DIR* directory = pool.workers.empty() ? ::opendir(runtime.c_str()) : nullptr; directory != nullptr) {
+  if (DIR* directory = pool_of(*number).workers.empty() ? ::opendir(runtime.c_str()) : nullptr; directory != nullptr) {
     while (const dirent* item = ::readdir(directory)) {
       const std::string name = item->d_name;
       if (name.rfind(prefix, 0) != 0 || name.size() < 5 || name.substr(name.size() - 5) != ".sock") continue;
@@ -405,17 +459,21 @@ Result<std::optional<std::uint32_t>> MultiprocessDistributor::adopt(std::unique_
       worker->batch = *number;
       worker->socket_path = runtime + "/" + name;
       if (connected = connect_channel(worker, std::move(socket)); !connected) break;
-      pool.workers.push_back(worker);
+      pool_of(*number).workers.push_back(worker);
     }
     ::closedir(directory);
   }
   if (!connected) return fail(connected.error());
+  // While this waits a stop may come and clear the pools: none is held across it.
   changed_.wait_for(lock, settings_.start_timeout, [&] {
+    if (life_ != Life::running) return true;
+    const Pool& pool = pool_of(*number);
     return std::all_of(pool.workers.begin(), pool.workers.end(),
                        [](const auto& worker) { return worker->welcome || worker->dead; });
   });
+  if (auto good = usable("reconcile"); !good) return fail(good.error());
   std::vector<RunKey> running;
-  for (const auto& worker : pool.workers) {
+  for (const auto& worker : pool_of(*number).workers) {
     for (const RunKey& key : worker->adopted) {
       if (key.submission == submission.number && !worker->dead) running.push_back(key);
     }
@@ -431,7 +489,9 @@ Result<std::optional<std::uint32_t>> MultiprocessDistributor::adopt(std::unique_
       return fail(ErrorCode::retry_later, sessions->text);
     }
     changed_.wait_for(lock, std::chrono::milliseconds(10));
+    if (auto good = usable("reconcile"); !good) return fail(good.error());
   }
+  Pool& pool = pool_of(*number);
   auto fold = Fold::load(batch);
   if (!fold) return fail(fold.error());
   const auto runs = [&](std::uint64_t step) {
