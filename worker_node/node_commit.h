@@ -20,7 +20,7 @@ struct CommitPart {
   wire::Records records;           ///< writer and offset given; `bytes` is filled in
   std::uint64_t end = 0;           ///< the records are [records.offset, end); cut to the last whole one
   std::uint64_t written = 0;       ///< end of what the slot had written when the commit began
-  int error = 0;                 ///< errno of the sync or read that failed: nothing of this part may be told
+  int error = 0;                   ///< errno of the sync or read that failed: nothing of this part may be told
 };
 
 /// Syncs and reads every part that has no error yet.

@@ -212,7 +212,8 @@ void WorkerNode::Impl::begin_commit() {
     commit(parts);
     // Handed over whole: the last one to let go joins this thread, and must not be this thread.
     asio::io_context& io = self->io_;
-    asio::post(io, [self = std::move(self), parts = std::move(parts)]() mutable { self->end_commit(std::move(parts)); });
+    asio::post(io,
+               [self = std::move(self), parts = std::move(parts)]() mutable { self->end_commit(std::move(parts)); });
   });
 }
 

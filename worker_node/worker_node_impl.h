@@ -2,11 +2,11 @@
 // The inside of WorkerNode, shared by its sources.
 #pragma once
 
+#include <bitset>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
-#include <bitset>
 #include <deque>
 #include <map>
 #include <memory>
@@ -92,8 +92,8 @@ class WorkerNode::Impl : public std::enable_shared_from_this<WorkerNode::Impl> {
   boost::asio::steady_timer space_timer_;
   boost::asio::thread_pool sync_thread_{1};
 
-  std::deque<Waiting> backlog_;       // handed, no room in the shared queue yet
-  std::vector<std::uint32_t> live_;   // entries in use, in the order of their publication
+  std::deque<Waiting> backlog_;      // handed, no room in the shared queue yet
+  std::vector<std::uint32_t> live_;  // entries in use, in the order of their publication
   std::bitset<kQueueCapacity> in_use_;
   std::vector<std::uint32_t> ended_;  // entries whose end is in the commit under way
   std::bitset<kQueueCapacity> has_ended_;

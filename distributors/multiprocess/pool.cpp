@@ -149,8 +149,7 @@ Result<void> MultiprocessDistributor::start_worker(Pool& pool, std::uint32_t slo
   return connected;
 }
 
-Result<void> MultiprocessDistributor::connect_channel(const std::shared_ptr<WorkerLink>& worker,
-                                                      Fd connection) {
+Result<void> MultiprocessDistributor::connect_channel(const std::shared_ptr<WorkerLink>& worker, Fd connection) {
   Channel::Socket socket(io_);
   boost::system::error_code error;
   socket.assign(asio::local::stream_protocol(), connection.get(), error);
@@ -405,7 +404,7 @@ void MultiprocessDistributor::listen_for_heartbeats() {
         if (worker->dead || !worker->welcome || ++worker->silent_beats < 2) continue;
         const auto pid = static_cast<pid_t>(worker->pid);
         if (!is_alive({pid, worker->start_ticks})) continue;  // its connection will tell
-        ::kill(pid, SIGCONT);  // its task may have stopped it
+        ::kill(pid, SIGCONT);                                 // its task may have stopped it
         if (worker->silent_beats <= most) continue;
         worker->trouble = "worker node " + std::to_string(pid) + " has said nothing for " +
                           std::to_string(worker->silent_beats) + " heartbeats and was ended";

@@ -33,11 +33,11 @@ struct WorkerLink {
   std::unordered_set<std::uint32_t> told;    // entries whose submission it knows
   std::unordered_set<std::uint64_t> handed;  // entry << 32 | step
   std::vector<RunKey> adopted;               // what it ran when it answered the greeting
-  std::int64_t silent_beats = 0;   // of the driver's timer since its last message
-  bool is_reaped = false;          // its process has ended
-  std::string trouble;             // last notice that still holds
-  std::string trouble_told;        // of what keeps it from being buried
-  std::uint32_t broken_slots = 0;  // given up by the worker node
+  std::int64_t silent_beats = 0;             // of the driver's timer since its last message
+  bool is_reaped = false;                    // its process has ended
+  std::string trouble;                       // last notice that still holds
+  std::string trouble_told;                  // of what keeps it from being buried
+  std::uint32_t broken_slots = 0;            // given up by the worker node
 };
 
 struct PendingRange {

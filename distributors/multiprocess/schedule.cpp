@@ -104,7 +104,7 @@ void MultiprocessDistributor::pump_pool(Pool& pool, bool alone) {
     double best_load = 0;
     for (const auto& worker : pool.workers) {
       if (!worker->welcome || worker->dead || worker->leaving) continue;
-      const std::uint32_t share = std::min(worker->slot_count, left);
+      const std::uint32_t share = std::min(worker->slot_count - worker->broken_slots, left);
       left -= share;
       if (worker->limit != share) {
         worker->limit = share;

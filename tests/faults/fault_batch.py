@@ -173,6 +173,13 @@ class FaultBatch:
 
     # ---- looking
 
+    def count_ended(self):
+        """Tasks whose end is recorded."""
+        done = subprocess.run([str(self.programs.allot), "status", str(self.directory), "--json"], env=self.environment,
+                              capture_output=True, text=True, timeout=60, check=False)
+        states = json.loads(done.stdout or "{}").get("states", {})
+        return states.get("done", 0) + states.get("failed", 0)
+
     def effect_lines(self, step):
         return [line.split() for line in read_bytes(self.effects / f"step-{step}").decode().splitlines()]
 

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What once stalled a run, or let it be judged without proof. Each test runs the real programs.
+
+usage: stalls.py NAME --build DIR      NAME: one of the tests below, or "list"
+Exit status 0: it holds; 1: it does not.
+"""
+import argparse
+import os
+import resource
+import signal
+import sys
+
+from fault_batch import FaultBatch, Programs, Violation, kill, wait_until
+from resource_faults import demand, demand_class, run_lines, tasks_of
+
+
+def long_task_first(programs):
+    """A long task does not hold up the ten thousand behind it, which are more than the queue of a worker node has."""
+    with FaultBatch(programs) as batch:
+        batch.leaves_effects = False
+        gate = batch.root / "gate"
+        os.mkfifo(gate)
+        batch.write_tasks([{"command": ["cat", str(gate)]}] + [{"command": ["true"]}] * 10_000)
+        driver = batch.start("run")
+        wait_until(lambda: len(batch.errors(driver)) > 0 or batch.count_ended() == 10_000 or driver.poll() is not None, 120,
+                   "the end of all tasks but the long one")
+        demand(batch.count_ended() == 10_000, f"{batch.count_ended()} have ended: {batch.errors(driver)}")
+        with open(gate, "w"):
+            pass
+        demand(batch.finish(driver) == 0, "the run failed")
+        batch.must_be_clean()
+
+
+def long_errors(programs):
+    """Records of more than a message's size at once: each error text has 10 000 characters of four bytes."""
+    with FaultBatch(programs) as batch:
+        batch.leaves_effects = False
+        (batch.root / "text").write_text("😀" * 10_000)
+        batch.write_tasks([{"command": f"cat {batch.root}/text >&2; exit 1"}] * 600)
+        # Gathered so long that a commit has more than one message can hold.
+        batch.cluster.write_text(batch.cluster.read_text().replace('commit_interval = "2ms"', 'commit_interval = "2s"'))
+        driver = batch.start("run")
+        demand(batch.finish(driver, 120) == 1, "no failure is told")
+        demand(batch.result(driver)["by_class"]["error"] == 600, f"{batch.result(driver)}")
+        batch.must_be_clean()
+
+
+def stopped_guard(programs):
+    """A task that stops its guard does not escape its limit, and the batch goes on."""
+    batch, tasks, _ = run_lines(programs, [{"command": "kill -STOP $PPID; sleep 60", "timeout": "500ms"},
+                                           {"command": "true"}], 60)
+    with batch:
+        demand_class(tasks, 0, "timed_out")
+        demand_class(tasks, 1, "done")
+
+
+def stopped_worker_node(programs):
+    """A worker node that is stopped is woken; its tasks go on."""
+    with FaultBatch(programs) as batch:
+        batch.standard_tasks(long_seconds=1)
+        driver = batch.start("run")
+        batch.wait_for_start(5, driver)
+        for pid in batch.processes()["node"]:
+            os.kill(pid, signal.SIGSTOP)
+        demand(batch.finish(driver) == 1, f"not the tasks' own failures: {batch.errors(driver)}")
+        batch.must_be_clean("--strict")
+
+
+def node_without_descriptors(programs):
+    """A guard dies while its worker node can open nothing: what it did is settled when that has passed, not guessed."""
+    with FaultBatch(programs) as batch:
+        batch.standard_tasks(long_seconds=30)
+        driver = batch.start("run")
+        guard = batch.guard_of(batch.wait_for_start(5, driver))
+        nodes = batch.processes()["node"]
+        limits = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in nodes}
+        for pid in nodes:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (5, limits[pid][1]))
+        kill(guard)
+        wait_until(lambda: "cannot go on" in batch.errors(driver) or driver.poll() is not None, 30, "a word about it")
+        demand(driver.poll() is None, f"the driver left: {batch.errors(driver)}")
+        batch.must_be_clean("--running")
+        for pid in nodes:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits[pid])
+        wait_until(lambda: len(batch.effect_lines(5)) > 1 or driver.poll() is not None, 30, "the second run")
+        kill(int(batch.effect_lines(5)[-1][4]))
+        batch.finish(driver)
+        batch.must_be_clean("--killed")
+
+
+def driver_without_descriptors(programs):
+    """A worker node dies while the driver can open nothing: its tasks are judged when that has passed."""
+    with FaultBatch(programs) as batch:
+        batch.standard_tasks(long_seconds=0.5)
+        driver = batch.start("run")
+        batch.wait_for_start(5, driver)
+        limits = resource.prlimit(driver.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(driver.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        nodes = batch.processes()["node"]
+        kill(*nodes)
+        wait_until(lambda: not set(nodes) & set(batch.processes()["node"]), 30, "their end")
+        resource.prlimit(driver.pid, resource.RLIMIT_NOFILE, limits)
+        demand(batch.finish(driver, 120) == 1, f"not the tasks' own failures: {batch.errors(driver)}")
+        batch.must_be_clean("--strict")
+
+
+TESTS = {test.__name__: test for test in (long_task_first, long_errors, stopped_guard, stopped_worker_node,
+                                          node_without_descriptors, driver_without_descriptors)}
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("name", choices=[*TESTS, "list"])
+    parser.add_argument("--build", required=True)
+    options = parser.parse_args()
+    if options.name == "list":
+        print(*TESTS, sep="\n")
+        return 0
+    try:
+        TESTS[options.name](Programs(options.build))
+        return 0
+    except Violation as violation:
+        print(f"VIOLATION in {options.name}\n{violation}\n{violation.story}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
