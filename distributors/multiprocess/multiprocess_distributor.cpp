@@ -292,8 +292,9 @@ Result<std::uint64_t> MultiprocessDistributor::release(const std::vector<std::st
   std::unique_lock lock(mutex_);
   if (auto good = usable("release"); !good) return fail(good.error());
   std::uint64_t free = 0;
-  for (const std::string& id : ids) {
-    const auto found = book_.find(id);
+  // From the last to the first, each to the front: they run in the order given.
+  for (auto id = ids.rbegin(); id != ids.rend(); ++id) {
+    const auto found = book_.find(*id);
     if (!found) continue;
     RunBook::Entry& entry = book_.entry(found->entry);
     RunBook::Cell& cell = entry.cell(found->step);
@@ -305,10 +306,8 @@ Result<std::uint64_t> MultiprocessDistributor::release(const std::vector<std::st
     const bool with_worker = std::any_of(pool.workers.begin(), pool.workers.end(), [&](const auto& worker) {
       return worker->handed.count(task_key(*found)) != 0;
     });
-    const bool still_listed = std::any_of(pool.pending.begin(), pool.pending.end(), [&](const PendingRange& range) {
-      return range.entry == found->entry && found->step >= range.first && found->step - range.first < range.count;
-    });
-    if (!with_worker && !still_listed) pool.pending.push_front({found->entry, found->step, 1});
+    // It may be listed already: whoever comes second finds it handed out or ended.
+    if (!with_worker) pool.pending.push_front({found->entry, found->step, 1});
   }
   lock.unlock();
   schedule_pump();
