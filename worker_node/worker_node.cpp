@@ -212,8 +212,7 @@ void WorkerNode::Impl::begin_commit() {
     commit(parts);
     // Handed over whole: the last one to let go joins this thread, and must not be this thread.
     asio::io_context& io = self->io_;
-    asio::post(io,
-               [self = std::move(self), parts = std::move(parts)]() mutable { self->end_commit(std::move(parts)); });
+    asio::post(io, [self = std::move(self), parts = std::move(parts)]() { self->end_commit(parts); });
   });
 }
 
@@ -229,13 +228,13 @@ void WorkerNode::Impl::open_outputs(NodeSlot& slot, CommitPart& part) {
   }
 }
 
-void WorkerNode::Impl::end_commit(std::vector<CommitPart> parts) {
+void WorkerNode::Impl::end_commit(const std::vector<CommitPart>& parts) {
   committing_ = false;
   if (abandoned_) return;
   const int error_before = sync_error_;
   sync_error_ = 0;
   bool whole = true;
-  for (CommitPart& part : parts) {
+  for (const CommitPart& part : parts) {
     NodeSlot& slot = slots_[part.slot];
     whole = whole && part.error == 0 && part.end == part.written;
     if (part.error != 0) {

@@ -56,7 +56,7 @@ class WorkerNode::Impl : public std::enable_shared_from_this<WorkerNode::Impl> {
   void free_ended();
   void begin_commit();
   void open_outputs(NodeSlot& slot, CommitPart& part);
-  void end_commit(std::vector<CommitPart> parts);
+  void end_commit(const std::vector<CommitPart>& parts);
   void wait_for_wake();
   void rest();
   bool has_news() const;
