@@ -201,8 +201,9 @@ void WorkerNode::Impl::collect() {
         entry.state.store(kEntryFree);
         if (!short_of_space_) {
           short_of_space_ = true;
-          notify(wire::Notice::Kind::out_of_space,
-                 "no room for records in " + batch_.path() + ": nothing more is started until there is");
+          notify(wire::Notice::Kind::out_of_space, "no room for records in " + batch_.path() +
+                                                       ": nothing more is started until there is (each slot keeps " +
+                                                       "256K for records and wants 1M for output)");
         }
         break;
       case kEntryRecalled:

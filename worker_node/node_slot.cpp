@@ -30,6 +30,14 @@ bool lock_file(const std::string& path, Fd& lock) {
   }
 }
 
+// The lock is in the runtime directory, and that changes: at a logout, from a session to a cron job. A guard that has
+// locked the slot in another one still lives then.
+bool is_in_use(const OpenedRecord& last) {
+  if (last.host != host_name() || last.boot_id != boot_id()) return false;
+  return is_alive({static_cast<pid_t>(last.pid), last.start_ticks}) ||
+         (last.worker_pid != ::getpid() && is_alive({static_cast<pid_t>(last.worker_pid), last.worker_start_ticks}));
+}
+
 }  // namespace
 
 Result<void> claim_slot_files(NodeSlot& slot, const BatchDirectory& batch, const std::string& runtime_directory) {
@@ -44,11 +52,18 @@ Result<void> claim_slot_files(NodeSlot& slot, const BatchDirectory& batch, const
     }
     const std::string path = batch.record_path(slot.writer);
     // A torn tail of a killed guard is cut by the next one; what counts as told ends at the last whole frame.
-    auto report = scan_record_file(path, 0, [](const DecodedRecord&, std::uint64_t) { return true; });
+    OpenedRecord last;
+    auto report = scan_record_file(path, 0, [&last](const DecodedRecord& record, std::uint64_t) {
+      if (const auto* opened = std::get_if<OpenedRecord>(&record.record)) last = *opened;
+      return true;
+    });
     if (!report) return fail(report.error());
+    if (is_in_use(last)) continue;
     slot.sent = slot.session_start = report->valid_end;
     slot.record_file.reset(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     if (!slot.record_file) return fail(errno_error(errno, path));
+    // A power loss must not take the file's name when its records are said to be on disk.
+    if (report->valid_end == 0) return sync_directory(batch.path() + "/records");
     return {};
   }
   return fail(ErrorCode::gave_up, "every record file of " + host_name() + " in " + batch.path() + " is in use");

@@ -223,6 +223,7 @@ void WorkerNode::Impl::open_outputs(NodeSlot& slot, CommitPart& part) {
       slot.output_files[i].reset(::open(batch_.output_path(slot.writer, stream).c_str(), O_RDWR | O_CLOEXEC));
       // Only a file that is not there needs no sync: nothing was printed to it.
       if (!slot.output_files[i] && errno != ENOENT) part.error = errno;
+      if (slot.output_files[i] && !sync_directory(batch_.path() + "/output")) part.error = EIO;
     }
     part.output_fds[i] = slot.output_files[i].get();
   }
