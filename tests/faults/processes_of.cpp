@@ -29,7 +29,7 @@ bool same_directory(const std::string& path, const std::string& wanted) {
 std::string claim_on(const fs::path& process, const std::string& batch) {
   const std::vector<std::string> arguments = split_at_nul(process / "cmdline");
   if (arguments.empty()) return "";  // a zombie, or the kernel's
-  const std::string name = fs::path(arguments[0]).filename().string();
+  std::string name = fs::path(arguments[0]).filename().string();
   if (name.rfind("allot", 0) == 0) {
     for (const std::string& argument : arguments) {
       const auto equals = argument.find('=');
