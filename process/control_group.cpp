@@ -59,7 +59,7 @@ std::string make_control_group(const std::string& name) {
   std::string path = line_behind(*own, "0::");
   if (path.empty() || path.find("/..") != std::string::npos) return {};  // outside what this namespace shows
   if (path == "/") path.clear();
-  const std::string directory = mount + path + "/" + name;
+  std::string directory = mount + path + "/" + name;
   if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) return {};
   if (::access((directory + "/cgroup.kill").c_str(), W_OK) != 0 ||
       ::access((directory + "/cgroup.procs").c_str(), W_OK) != 0) {

@@ -20,7 +20,7 @@ ExitInfo run_task(const TaskSpec& task) {
   Batch batch;
   const auto step = batch.add(task);
   Session session;
-  const ExitInfo info = session.run_one(batch.single(step));
+  ExitInfo info = session.run_one(batch.single(step));
   // The same in the records, and the slot goes on.
   CHECK(batch.fold().task(step).exit_class == info.exit_class);
   CHECK(session.run_one(batch.single_line("true")).is_done());

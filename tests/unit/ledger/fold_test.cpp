@@ -503,7 +503,8 @@ TEST_CASE("whatever worker files the runs' records lie in, the fold is the same 
       steps.for_each([&](std::uint64_t s) {
         const auto step = static_cast<std::uint32_t>(s);
         submitted[step] = submission;
-        for (std::uint16_t restart = 0; restart < 1 + below(2); ++restart) {
+        const std::uint32_t restarts = 1 + below(2);
+        for (std::uint16_t restart = 0; restart < restarts; ++restart) {
           const RunKey key{step, submission, restart};
           if (below(4) == 0) continue;
           Run& run = runs[key];
