@@ -146,8 +146,7 @@ Result<void> MultiprocessDistributor::start_worker(Pool& pool, std::uint32_t slo
   return connected;
 }
 
-Result<void> MultiprocessDistributor::connect_channel(const std::shared_ptr<WorkerLink>& worker,
-                                                      Fd connection) {
+Result<void> MultiprocessDistributor::connect_channel(const std::shared_ptr<WorkerLink>& worker, Fd connection) {
   Channel::Socket socket(io_);
   boost::system::error_code error;
   socket.assign(asio::local::stream_protocol(), connection.get(), error);
