@@ -346,7 +346,7 @@ Result<Reconciliation> SequentialDistributor::reconcile(const std::string& batch
   // Guards end their task and leave when the process that started them is gone.
   const auto deadline = Clock::now() + std::chrono::seconds(9);
   for (;;) {
-    auto sessions = sessions_of(*batch);
+    auto sessions = sessions_of(*batch, {}, recorded->intent.submission);
     if (!sessions) return fail(sessions.error());
     if (sessions->state == Sessions::State::gone) break;
     answer.evidence = sessions->text;
@@ -355,12 +355,13 @@ Result<Reconciliation> SequentialDistributor::reconcile(const std::string& batch
     changed_.wait_for(lock, std::chrono::milliseconds(10));
     lock.unlock();
   }
-  if (!end_strays(*batch, {})) {
+  const Strays strays = end_strays(*batch, {});
+  if (!strays) {
     answer.evidence = "a process of a task of it cannot be ended";
     return answer;
   }
   answer.answer = Reconciliation::Answer::proven_absent;
-  answer.evidence = "no guard of this batch lives; what they recorded is in the ledger";
+  answer.evidence = "no guard of this batch lives; what they recorded is in the ledger" + strays.reservation();
   return answer;
 }
 
