@@ -17,6 +17,7 @@
 #include "process/machine.h"
 #include "protocol/distributor_id.h"
 #include "worker_node/node_slot.h"
+#include "worker_node/step_claim.h"
 
 namespace allot {
 namespace {
@@ -229,6 +230,11 @@ Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std:
     if (task.state == TaskState::running && is_asked_for) has_open_run[task.file] = true;
   }
   Sessions sessions;
+  if (has_claimed_steps(batch)) {
+    sessions.state = Sessions::State::alive;
+    sessions.text = "some of its steps are being run by hand (allot-worker-node --steps)";
+    return sessions;
+  }
   for (std::size_t i = 0; i < fold->sessions().size(); ++i) {
     const auto& session = fold->sessions()[i];
     if (!session || session->worker_pid == 0) continue;

@@ -11,7 +11,8 @@ TEST_CASE("a driver's file is known by its name") {
   CHECK(driver_writer_name(12) == "driver-12");
   CHECK(is_driver_writer("driver-1"));
   CHECK(is_driver_writer(driver_writer_name(UINT64_MAX)));
-  for (const char* name : {"driver", "driver-", "driver-x", "driver-1-0", "host.driver-1", "driver-1.new", "node-1", ""}) {
+  for (const char* name :
+       {"driver", "driver-", "driver-x", "driver-1-0", "host.driver-1", "driver-1.new", "node-1", ""}) {
     CHECK_FALSE(is_driver_writer(name));
   }
 }
