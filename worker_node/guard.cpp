@@ -323,7 +323,6 @@ SpawnResult Guard::spawn(const QueueEntry& entry, Launch& launch) {
   if (only_shell_knows) {
     // A script without "#!", which the shell itself would run; or a hit in PATH that cannot be executed, behind which
     // the shell would look further.
-    found_path_.clear();
     launch.use_shell(options_.shell, *launch.line, argv_);
     request.argv = launch.argv;
     request.envp = launch.envp;

@@ -89,8 +89,6 @@ class Guard {
   TaskSpec task_;
   std::vector<std::string> words_;  // of a plain shell line
   std::vector<char*> argv_;
-  std::string found_name_, found_path_, found_in_;  // last PATH search
-  std::string found_cwd_;
   std::string pwd_, pwd_cwd_;  // PWD for a working directory, as last asked
   cpu_set_t all_cores_;
   KillWitness kernel_kills_;
