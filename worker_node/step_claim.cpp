@@ -47,8 +47,9 @@ Result<Fd> claim_steps(const BatchDirectory& batch, const StepRanges& steps) {
     if (::fcntl(index.get(), F_OFD_SETLK, &lock) == 0) continue;
     if (errno != EAGAIN && errno != EACCES) return fail(errno_error(errno, path + ": its steps cannot be claimed"));
     const std::string last = range.count > 1 ? "-" + std::to_string(range.first + range.count - 1) : "";
-    return fail(ErrorCode::retry_later, "another allot-worker-node runs some of the steps " + std::to_string(range.first) + last +
-                                            " of " + batch.path() + "; nothing was run");
+    return fail(ErrorCode::retry_later, "another allot-worker-node runs some of the steps " +
+                                            std::to_string(range.first) + last + " of " + batch.path() +
+                                            "; nothing was run");
   }
   return index;
 }
@@ -66,8 +67,9 @@ Result<void> check_undriven(const BatchDirectory& batch) {
   const DriverIdentity& holder = **driver;
   const std::string who = batch.path() + " is driven by process " + std::to_string(holder.pid) + " on " + holder.host;
   if (holder.host != host_name()) {
-    return fail(ErrorCode::fix_request, who + ", and it cannot be seen from here whether that one still runs its steps; "
-                                              "end it there, or resume the batch instead; nothing was run");
+    return fail(ErrorCode::fix_request, who +
+                                            ", and it cannot be seen from here whether that one still runs its steps; "
+                                            "end it there, or resume the batch instead; nothing was run");
   }
   const bool lives = holder.boot_id == boot_id() && is_alive({static_cast<pid_t>(holder.pid), holder.start_ticks});
   const auto above = ancestors_of(::getpid());
