@@ -21,10 +21,10 @@ struct NodeSlot {
   std::string lock_path;
   std::string scratch;
   std::string control_group;  // of the guard and its tasks; empty: none
-  Fd lock;                    // flock on a node-local file: who writes "host-k"; held by this process and the guard
-  Fd record_file;             // for syncing and reading what the guard wrote
-  Fd output_files[2];         // opened when the slot has output to sync
-  std::uint64_t sent = 0;     // offset up to which records were told
+  Fd lock;                 // flock on a node-local file: who writes "host-k"; held by this process and the guard
+  Fd record_file;          // for syncing and reading what the guard wrote
+  Fd output_files[2];      // opened when the slot has output to sync
+  std::uint64_t sent = 0;  // offset up to which records were told
   std::uint64_t session_start = 0;  // offset of the current guard's first record
   std::uint64_t output_synced = 0;
   Fd poke;

@@ -358,8 +358,8 @@ bool WorkerNode::Impl::has_news() const {
                      [this](const NodeSlot& slot) { return queue_->slots[slot.index].written.load() > slot.sent; });
 }
 
-// A guard writes the end of a run before it says so in the entry's state: a commit in between takes the record along
-// and leaves the entry.
+// A guard writes the end of a run before it says so in the entry's state: a commit in between takes the record along and
+// leaves the entry.
 bool WorkerNode::Impl::has_ended_entries() const {
   for (std::uint64_t at = oldest_; at < queue_->tail.load(); ++at) {
     if (entry_kind(entry_at(at).state.load()) == kEntryFinished) return true;
@@ -426,8 +426,7 @@ void WorkerNode::Impl::begin_commit() {
     commit(parts);
     // Handed over whole: the last one to let go joins this thread, and must not be this thread.
     asio::io_context& io = self->io_;
-    asio::post(io,
-               [self = std::move(self), parts = std::move(parts)]() mutable { self->end_commit(std::move(parts)); });
+    asio::post(io, [self = std::move(self), parts = std::move(parts)]() mutable { self->end_commit(std::move(parts)); });
   });
 }
 

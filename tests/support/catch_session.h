@@ -9,9 +9,9 @@
 
 namespace allot::test {
 
-/// Runs the tests that the arguments name; returns the number of failed assertions, or an exit status for misuse. A
-/// name that matches no test is a failure too, unless `none_is_good`: a test that CTest knows by a name that the
-/// program does not would pass otherwise.
+/// Runs the tests that the arguments name; returns the number of failed assertions, or an exit status for misuse. A name
+/// that matches no test is a failure too, unless `none_is_good`: a test that CTest knows by a name that the program
+/// does not would pass otherwise.
 inline int run_catch(int argc, char** argv, bool none_is_good = false) {
   Catch::Session session;
 #ifdef ALLOT_CATCH2_V3

@@ -36,8 +36,8 @@ TEST_CASE("a control group ends as a whole, with what has left session, parent a
   int out[2];
   REQUIRE(::pipe2(out, O_CLOEXEC) == 0);
   Fd read_end(out[0]), write_end(out[1]);
-  const std::string line =
-      "echo 0 >" + group + "/cgroup.procs && (env -i setsid sleep 1000 </dev/null &) && echo ready && exec sleep 1000";
+  const std::string line = "echo 0 >" + group +
+                           "/cgroup.procs && (env -i setsid sleep 1000 </dev/null &) && echo ready && exec sleep 1000";
   const char* argv[] = {"sh", "-c", line.c_str(), nullptr};
   const char* envp[] = {"PATH=/usr/bin:/bin", nullptr};
   SpawnRequest request;
