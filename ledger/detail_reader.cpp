@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "ledger/detail_reader.h"
+#include "ledger/writer_name.h"
 
 #include <fmt/format.h>
 
@@ -74,7 +75,7 @@ void DetailReader::take_facts(const RecordRef& ref, const Record& record, TaskDe
 std::string DetailReader::describe(const RecordRef& ref, const Record& record) const {
   const std::string& file = fold_.record_files_[ref.file];
   const std::string worker = fmt::format("worker node record {} @{}: ", file, ref.offset);
-  const std::string driver = file.starts_with("driver-") ? "epoch " + file.substr(7) : file;
+  const std::string driver = is_driver_writer(file) ? "epoch " + file.substr(7) : file;
   const FoldedTask& task = fold_.tasks_[ref.step];
   std::string line;
   if (ref.submission != task.submission || ref.restart != task.restart) {

@@ -21,8 +21,10 @@ namespace {
 struct StatFields {
   char state = 0;
   pid_t ppid = 0;
+  bool is_kernel_thread = false;
   std::uint64_t start_ticks = 0;
 };
+constexpr unsigned long kKernelThreadFlag = 0x0020'0000;  // PF_KTHREAD
 
 // The command name (field 2) may hold spaces and parentheses: fields are counted from its last ")".
 std::optional<StatFields> read_stat(pid_t pid) {
@@ -41,6 +43,7 @@ std::optional<StatFields> read_stat(pid_t pid) {
   fields.state = *p;
   for (int field = 3; *p != 0; ++field) {
     if (field == 4) fields.ppid = static_cast<pid_t>(std::strtol(p, nullptr, 10));
+    if (field == 9) fields.is_kernel_thread = (std::strtoul(p, nullptr, 10) & kKernelThreadFlag) != 0;
     if (field == 22) {
       fields.start_ticks = std::strtoull(p, nullptr, 10);
       return fields;
@@ -123,21 +126,50 @@ std::vector<pid_t> descendants_of(pid_t root, const std::vector<pid_t>& except) 
   return found;
 }
 
-std::vector<pid_t> processes_with_environment(const std::string& entry) {
-  const std::string needle = std::string(1, '\0') + entry + std::string(1, '\0');
+std::vector<pid_t> ancestors_of(pid_t pid) {
   std::vector<pid_t> found;
+  for (auto fields = read_stat(pid); fields && fields->ppid > 0; fields = read_stat(fields->ppid)) {
+    // A pid reused between two reads could close a circle.
+    if (std::find(found.begin(), found.end(), fields->ppid) != found.end()) break;
+    found.push_back(fields->ppid);
+  }
+  return found;
+}
+
+EnvironmentScan scan_environments(const std::string& name, const std::function<bool(std::string_view)>& wanted) {
+  const std::string needle = std::string(1, '\0') + name + "=";
+  EnvironmentScan scan;
+  std::string bytes;
   for_each_pid([&](pid_t pid) {
     char path[48];
     std::snprintf(path, sizeof path, "/proc/%d/environ", static_cast<int>(pid));
     Fd fd(::open(path, O_RDONLY | O_CLOEXEC));
-    if (!fd) return;
-    std::string bytes(1, '\0');
+    if (!fd) {
+      const bool is_refused = errno == EACCES || errno == EPERM;
+      const auto fields = is_refused ? read_stat(pid) : std::nullopt;
+      if (fields && !fields->is_kernel_thread && fields->state != 'Z') scan.unreadable.push_back(pid);
+      return;
+    }
+    bytes.assign(1, '\0');
     char block[65536];
     for (ssize_t n; (n = ::read(fd.get(), block, sizeof block)) > 0;) bytes.append(block, static_cast<std::size_t>(n));
     bytes.push_back('\0');
-    if (bytes.find(needle) != std::string::npos) found.push_back(pid);
+    // A name that is there twice: any of its values counts.
+    for (std::size_t at = bytes.find(needle); at != std::string::npos; at = bytes.find(needle, at + 1)) {
+      const std::size_t from = at + needle.size();
+      if (!wanted(std::string_view(bytes).substr(from, bytes.find('\0', from) - from))) continue;
+      scan.found.push_back(pid);
+      return;
+    }
   });
-  return found;
+  return scan;
+}
+
+std::vector<pid_t> processes_with_environment(const std::string& entry) {
+  const std::size_t equals = entry.find('=');
+  if (equals == std::string::npos) return {};
+  const std::string_view value = std::string_view(entry).substr(equals + 1);
+  return scan_environments(entry.substr(0, equals), [value](std::string_view found) { return found == value; }).found;
 }
 
 }  // namespace allot

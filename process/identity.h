@@ -5,8 +5,10 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "protocol/result.h"
@@ -34,7 +36,18 @@ bool is_alive(const ProcessIdentity& identity);
 /// below them. Reads /proc once: what a spared process starts meanwhile is below it and so spared as well.
 std::vector<pid_t> descendants_of(pid_t root, const std::vector<pid_t>& except = {});
 
+/// The process that started `pid`, the one that started that, and so on.
+std::vector<pid_t> ancestors_of(pid_t pid);
+
 /// Processes of this user whose environment holds the exact entry `NAME=VALUE`: finds what left a tree behind.
 std::vector<pid_t> processes_with_environment(const std::string& entry);
+
+struct EnvironmentScan {
+  std::vector<pid_t> found;
+  std::vector<pid_t> unreadable;  ///< another user's programs: whether they are wanted cannot be said
+};
+/// Processes with the variable `name`, for whose value `wanted` holds. Reads each environment once, however many values
+/// are wanted.
+EnvironmentScan scan_environments(const std::string& name, const std::function<bool(std::string_view)>& wanted);
 
 }  // namespace allot

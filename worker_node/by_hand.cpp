@@ -9,6 +9,7 @@
 #include "ledger/fold.h"
 #include "ledger/record_file.h"
 #include "protocol/distributor_id.h"
+#include "worker_node/step_claim.h"
 
 namespace allot {
 namespace {
@@ -64,6 +65,11 @@ int run_by_hand(const WorkerNodeOptions& options, const std::string& text) {
   if (!steps) return complain(2, steps.error().message);
   auto batch = BatchDirectory::open(options.batch_directory);
   if (!batch) return complain(2, batch.error().message);
+  // Claimed before anything is looked at: what is queued then is nobody else's, until this process ends. And before a
+  // driver is looked for: one that comes later sees the claim (sessions_of).
+  auto claim = claim_steps(*batch, *steps);
+  if (!claim) return complain(1, claim.error().message);
+  if (auto undriven = check_undriven(*batch); !undriven) return complain(1, undriven.error().message);
   auto fold = Fold::load(*batch);
   if (!fold) return complain(1, fold.error().message);
   if (steps->back() >= fold->size()) {

@@ -14,8 +14,10 @@ namespace allot {
 Result<StepRanges> parse_steps(const std::string& text);
 
 /// Runs the steps under their newest submission in the ledger; a step that has been started or superseded is left
-/// alone, and said so on stderr. Exit status: 0 when everything that was to run has been run (whatever the tasks' own
-/// ends), 1 on a failure of allot's own, 2 for steps that do not exist or were never submitted.
+/// alone, and said so on stderr. Nothing is run while another process runs one of the steps by hand, or a driver lives
+/// that may run them. Exit status: 0 when everything that was to run has been run (whatever the tasks' own ends), 1 on
+/// a failure of allot's own and where somebody else runs the steps, 2 for steps that do not exist or were never
+/// submitted.
 int run_by_hand(const WorkerNodeOptions& options, const std::string& steps);
 
 }  // namespace allot

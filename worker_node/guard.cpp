@@ -31,9 +31,11 @@ namespace allot {
 namespace {
 
 constexpr std::int64_t kNever = INT64_MAX;
+constexpr std::int64_t kFirstMemorySampleNs = 10'000'000;
 constexpr std::int64_t kMemorySampleNs = 100'000'000;
 constexpr std::int64_t kLongestSampleNs = 10'000'000'000;
 constexpr std::int64_t kUnkillableNs = 10'000'000'000;
+constexpr std::int64_t kSampleShare = 100;  // one per cent of the time goes into samples at most
 constexpr std::size_t kReserveBytes = 256 * 1024;
 constexpr std::size_t kTailBytes = 40'000;  // 10 000 characters of up to four bytes
 
@@ -44,6 +46,20 @@ std::int64_t clock_ns(clockid_t clock) {
 }
 std::int64_t monotonic_ns() {
   return clock_ns(CLOCK_MONOTONIC);
+}
+
+// So long after `now`; never, where that is beyond what 64 bits of nanoseconds can tell (292 years).
+std::int64_t after(std::int64_t now, std::int64_t milliseconds) {
+  std::int64_t moment;
+  const std::int64_t length = std::max<std::int64_t>(0, milliseconds);
+  const bool is_beyond =
+      __builtin_mul_overflow(length, std::int64_t{1'000'000}, &moment) || __builtin_add_overflow(moment, now, &moment);
+  return is_beyond ? kNever : moment;
+}
+
+// Everything below this process; where that cannot be seen (no descriptor for /proc), at least the command's group.
+void signal_run(pid_t command, int signal) {
+  if (signal_tree(::getpid(), signal) == 0) ::kill(-command, signal);
 }
 
 void clear_event(int fd) {
@@ -124,14 +140,19 @@ bool Guard::get_ready() {
   records_->add(opened);
   if (auto written = records_->write(); !written) return complain(written.error().message);
   line_->written.store(records_->offset());
-  memory_kills_ = kernel_memory_kills();
+  kernel_kills_.look();
   return true;
 }
 
 int Guard::run() {
   if (!get_ready()) return 1;
+  // What is queued is somebody else's by now if the worker node was gone before this process got here.
+  pollfd lifeline = {options_.lifeline_fd, POLLIN, 0};
+  orphaned_ = ::poll(&lifeline, 1, 0) > 0;
   for (;;) {
     std::uint64_t position = 0;
+    // The next task's limits and output must not be mixed up with what cannot be ended: the next guard takes over.
+    if (has_unkillable_) return 0;
     if (!orphaned_ && line_->out_of_space.load() == 0 && claim_entry(*queue_, options_.slot, position)) {
       const auto index = static_cast<std::uint32_t>(position % kQueueCapacity);
       ALLOT_FAULT_POINT("guard_claimed");
@@ -152,13 +173,10 @@ void Guard::sleep() {
   wake_node(true);  // the worker node syncs at once when a slot has nothing to do: someone may wait for the result
   // Work published between the claim that failed and this store is seen here: nobody would poke for it.
   const bool may_claim = options_.slot < queue_->limit.load() && line_->out_of_space.load() == 0;
-  if (queue_->draining.load() != 0 || (may_claim && queue_->head.load() < queue_->tail.load())) {
-    line_->sleeping.store(0);
-    // Entries between head and tail may all be claimed; claim_entry moves head past them, so this does not spin.
-    return;
-  }
+  // Entries between head and tail may all be claimed; claim_entry moves head past them, so this does not spin.
+  const bool may_sleep = queue_->draining.load() == 0 && (!may_claim || queue_->head.load() >= queue_->tail.load());
   pollfd waits[2] = {{options_.poke_fd, POLLIN, 0}, {options_.lifeline_fd, POLLIN, 0}};
-  while (::poll(waits, 2, -1) < 0 && errno == EINTR) {
+  while (::poll(waits, 2, may_sleep ? -1 : 0) < 0 && errno == EINTR) {
   }
   line_->sleeping.store(0);
   if (waits[0].revents != 0) {
@@ -240,12 +258,14 @@ bool Guard::run_entry(QueueEntry& entry, std::uint32_t index) {
   running.watch_out = !launch.external_out;
   running.watch_err = !launch.external_err;
   launch.close_external();
-  running.runtime_deadline = entry.runtime_limit_milliseconds > 0
-                                 ? running.started_mono + entry.runtime_limit_milliseconds * 1'000'000
-                                 : kNever;
-  running.sample_interval = entry.memory_limit_bytes > 0
-                                ? kMemorySampleNs
-                                : std::max<std::int64_t>(1, options_.sample_milliseconds) * 1'000'000;
+  running.runtime_deadline =
+      entry.runtime_limit_milliseconds > 0 ? after(running.started_mono, entry.runtime_limit_milliseconds) : kNever;
+  if (entry.memory_limit_bytes > 0) {
+    // The first sample is early where it is cheap: a short task may be over its limit and gone in between.
+    running.sample_interval = std::clamp(sample_cost_ * kSampleShare, kFirstMemorySampleNs, kMemorySampleNs);
+  } else {
+    running.sample_interval = std::min(kNever / 4, after(0, std::max<std::int64_t>(1, options_.sample_milliseconds)));
+  }
   running.next_sample = running.started_mono + running.sample_interval;
   watch(running);
 
@@ -269,7 +289,8 @@ bool Guard::run_entry(QueueEntry& entry, std::uint32_t index) {
   const auto peak = record.usage.tree_peak_bytes;
   record.usage = decode_rusage(running.usage);
   record.usage.cores = cores;
-  record.usage.tree_peak_bytes = peak;
+  // A sample comes now and then, the kernel's maximum of one process misses nothing.
+  if (peak) record.usage.tree_peak_bytes = std::max(*peak, record.usage.max_rss_bytes.value_or(0));
   record.usage.wall_seconds = static_cast<double>(ended - running.started_mono) * 1e-9;
   classify(running, status, launch);
   finish(entry, record);
@@ -302,7 +323,6 @@ SpawnResult Guard::spawn(const QueueEntry& entry, Launch& launch) {
   if (only_shell_knows) {
     // A script without "#!", which the shell itself would run; or a hit in PATH that cannot be executed, behind which
     // the shell would look further.
-    found_path_.clear();
     launch.use_shell(options_.shell, *launch.line, argv_);
     request.argv = launch.argv;
     request.envp = launch.envp;
@@ -327,14 +347,22 @@ void Guard::watch(Running& running) {
     const std::int64_t wait_ms =
         deadline == kNever ? -1 : std::max<std::int64_t>(0, (deadline - now + 999'999) / 1'000'000);
     const int ready = ::poll(waits, 5, static_cast<int>(std::min<std::int64_t>(wait_ms, 1'000'000)));
-    if (ready < 0 && errno != EINTR) return;
+    if (ready < 0 && errno != EINTR) {
+      // Refused (no memory, or the limit of descriptors was lowered below ours): the limits hold all the same.
+      siginfo_t ended;
+      ended.si_pid = 0;
+      const auto id = static_cast<id_t>(running.pid);
+      if (::waitid(P_PID, id, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid != 0) return;
+      if (running.watch_out) out_.drain();
+      if (running.watch_err) err_.drain();
+      const timespec pause = {0, 10'000'000};
+      ::nanosleep(&pause, nullptr);
+    }
     if (ready <= 0) continue;
     if (waits[1].revents != 0) out_.drain();
     if (waits[2].revents != 0) err_.drain();
-    if (waits[0].revents != 0) return;
-    if (waits[3].revents != 0) {
-      clear_event(options_.poke_fd);
-    }
+    if (waits[3].revents != 0) clear_event(options_.poke_fd);
+    // Before the end of the task, which may come at the same moment: no other task is to be claimed then.
     if (waits[4].revents != 0) {
       orphaned_ = true;
       waits[4].fd = -1;
@@ -342,6 +370,7 @@ void Guard::watch(Running& running) {
                  "its worker node is gone; the guard (pid " + std::to_string(::getpid()) + ") ended the task", 0,
                  monotonic_ns());
     }
+    if (waits[0].revents != 0) return;
   }
 }
 
@@ -361,7 +390,7 @@ void Guard::act_on_limits(Running& running, std::int64_t now) {
                options_.kill_grace_milliseconds, now);
   }
   if (now >= running.kill_deadline) {
-    signal_tree(::getpid(), SIGKILL);
+    signal_run(running.pid, SIGKILL);
     running.kill_deadline = now + 100'000'000;  // again, for what a dying process has just forked
   }
   if (now >= running.next_sample) {
@@ -372,6 +401,7 @@ void Guard::act_on_limits(Running& running, std::int64_t now) {
     if (limit > 0 && used > limit && !running.stop_reason) {
       // Shared pages count once for every process in the sum above: ask exactly before ending anything.
       const std::uint64_t exact = tree_memory_bytes(::getpid(), true);
+      running.exact_peak = std::max(running.exact_peak, exact);
       if (exact > limit) {
         begin_stop(running, ExitClass::out_of_memory,
                    "its processes used " + format_size_rounded(exact) + " of the " + format_size_rounded(limit) +
@@ -380,15 +410,16 @@ void Guard::act_on_limits(Running& running, std::int64_t now) {
       }
     }
     reap_orphans(running.pid, running.usage, running.orphans);
-    if (limit == 0) running.sample_interval = std::min(running.sample_interval * 2, kLongestSampleNs);
-    // Sampling may cost one per cent of a core, however many processes the node has.
-    const std::int64_t cost = monotonic_ns() - now;
-    running.next_sample = now + std::max(running.sample_interval, cost * 100);
+    const std::int64_t longest = limit == 0 ? kLongestSampleNs : kMemorySampleNs;
+    running.sample_interval = running.sample_interval < longest / 2 ? running.sample_interval * 2 : longest;
+    // However many processes the node has.
+    sample_cost_ = monotonic_ns() - now;
+    running.next_sample = now + std::max(running.sample_interval, sample_cost_ * kSampleShare);
   }
 }
 
 void Guard::begin_stop(Running& running, ExitClass reason, std::string text, std::int64_t grace, std::int64_t now) {
-  const std::int64_t kill_at = now + std::max<std::int64_t>(0, grace) * 1'000'000;
+  const std::int64_t kill_at = after(now, grace);
   if (running.stop_reason) {
     // The first reason stands; a shorter grace cuts the wait short.
     running.kill_deadline = std::min(running.kill_deadline, kill_at);
@@ -401,8 +432,8 @@ void Guard::begin_stop(Running& running, ExitClass reason, std::string text, std
   running.stop_text = std::move(text);
   running.kill_deadline = kill_at;
   if (grace > 0) {
-    signal_tree(::getpid(), SIGTERM);
-    signal_tree(::getpid(), SIGCONT);  // a stopped process acts on TERM only when it goes on
+    signal_run(running.pid, SIGTERM);
+    signal_run(running.pid, SIGCONT);  // a stopped process acts on TERM only when it goes on
   }
 }
 
@@ -410,7 +441,7 @@ void Guard::end_leftovers(Running& running) {
   if (ALLOT_SABOTAGED("leave_orphans")) return;
   if (!reap_orphans(0, running.usage, running.orphans)) return;
   const std::int64_t begun = monotonic_ns();
-  const std::int64_t kill_at = begun + (running.stop_reason ? 0 : options_.leftover_grace_milliseconds * 1'000'000);
+  const std::int64_t kill_at = running.stop_reason ? begun : after(begun, options_.leftover_grace_milliseconds);
   bool killing = false;
   int pause_ms = 1;
   while (reap_orphans(0, running.usage, running.orphans)) {
@@ -422,6 +453,7 @@ void Guard::end_leftovers(Running& running) {
     }
     if (now - begun > kUnkillableNs) {
       running.unkillable = describe_tree(::getpid(), 5);
+      has_unkillable_ = true;
       out_.abandon_pipe();
       err_.abandon_pipe();
       return;
@@ -454,16 +486,18 @@ void Guard::classify(Running& running, int status, const Launch& launch) {
   FinishedRecord& record = running.record;
   ExitInfo& info = record.exit_info;
   info = decode_wait_status(ALLOT_SABOTAGED("always_done") ? 0 : status);
+  const bool killed_by_kernel = kernel_kills_.after_end(info);
+  const std::uint64_t limit = running.entry->memory_limit_bytes;
   if (running.stop_reason) {
     info.exit_class = *running.stop_reason;
     info.text = running.stop_text;
-  } else if (info.signal && *info.signal == SIGKILL) {
-    const std::uint64_t kills = kernel_memory_kills();
-    if (kills > memory_kills_) {
-      info.exit_class = ExitClass::out_of_memory;
-      info.text = "the kernel killed it: out of memory in its control group";
-    }
-    memory_kills_ = kills;
+  } else if (killed_by_kernel) {
+    info.exit_class = ExitClass::out_of_memory;
+    info.text = "the kernel killed it: out of memory in its control group";
+  } else if (const std::uint64_t peak = limit > 0 ? memory_peak(running) : 0; peak > limit) {
+    info.exit_class = ExitClass::out_of_memory;
+    info.text = "its processes peaked at " + format_size_rounded(peak) + " of the " + format_size_rounded(limit) +
+                " allowed; seen when they had ended";
   }
   const auto add_text = [&info](const std::string& text) {
     if (text.empty()) return;
@@ -488,6 +522,14 @@ void Guard::classify(Running& running, int status, const Launch& launch) {
     if (error == ENOSPC || error == EDQUOT) line_->out_of_space.store(1);
   }
   if (info.text.size() > kTailBytes) info.text = std::string(utf8_tail(info.text, 10'000));
+}
+
+// What the run had at once for sure: sums of resident sets do not count, for pages that processes share are in each.
+std::uint64_t Guard::memory_peak(const Running& running) const {
+  const std::uint64_t largest = running.record.usage.max_rss_bytes.value_or(0);
+  if (largest <= running.entry->memory_limit_bytes) return running.exact_peak;
+  // The kernel begins a child's maximum with that of its spawner, which is this process.
+  return largest > own_peak_bytes() ? std::max(largest, running.exact_peak) : running.exact_peak;
 }
 
 void Guard::finish(QueueEntry& entry, FinishedRecord& record) {

@@ -13,6 +13,7 @@
 #include "ledger/record_file.h"
 #include "ledger/task_table.h"
 #include "process/spawn.h"
+#include "worker_node/memory_witness.h"
 #include "worker_node/output_capture.h"
 #include "worker_node/shared_queue.h"
 #include "worker_node/task_environment.h"
@@ -71,6 +72,7 @@ class Guard {
   void end_leftovers(Running& running);
   void tell_death(int status, const Running& running, const Launch& launch);
   void classify(Running& running, int status, const Launch& launch);
+  std::uint64_t memory_peak(const Running& running) const;
   void finish(QueueEntry& entry, FinishedRecord& record);
   bool flush();
   void wake_node(bool slot_is_idle);
@@ -87,13 +89,13 @@ class Guard {
   TaskSpec task_;
   std::vector<std::string> words_;  // of a plain shell line
   std::vector<char*> argv_;
-  std::string found_name_, found_path_, found_in_;  // last PATH search
-  std::string found_cwd_;
   std::string pwd_, pwd_cwd_;  // PWD for a working directory, as last asked
   cpu_set_t all_cores_;
-  std::uint64_t memory_kills_ = 0;  // of the kernel in our cgroup, as last read
+  KillWitness kernel_kills_;
+  std::int64_t sample_cost_ = 0;  // of the latest sample, nanoseconds
   bool direct_lines_ = false;
-  bool orphaned_ = false;  // the worker node is gone
+  bool orphaned_ = false;        // the worker node is gone
+  bool has_unkillable_ = false;  // something of an ended task is still below this process
 };
 
 }  // namespace allot

@@ -125,25 +125,18 @@ std::optional<std::string> Guard::make_ready(const QueueEntry& entry, const Task
     return std::nullopt;
   }
   const std::string search = path_value != nullptr ? path_value : "/usr/local/bin:/usr/bin:/bin";
-  // A hit is kept while the same name is asked for: a search costs a stat per directory. Relative elements of PATH
-  // depend on the working directory, so it is part of the key.
-  if (found_path_.empty() || found_name_ != program || found_in_ != search || found_cwd_ != launch.cwd) {
-    found_name_ = program;
-    found_in_ = search;
-    found_cwd_ = launch.cwd;
-    const int error = find_executable(program, search, launch.cwd, found_path_);
-    if (error != 0) found_path_.clear();
-    if (error == kUseShell && task.is_shell()) {
-      launch.use_shell(options_.shell, task.shell_line, argv_);
-      return std::nullopt;
-    }
-    if (error != 0) {
-      return "cannot execute " + program + ": " +
-             (error == ENOENT || error == kUseShell ? "no such program in PATH (" + search + ")"
-                                                    : "found in PATH, but: " + errno_text(error));
-    }
+  // Anew for each task, as a shell would: the task before may have made or removed a program of this name. To know that
+  // an earlier hit still holds takes the same look at every directory up to it, so there is nothing to keep.
+  const int error = find_executable(program, search, launch.cwd, launch.path);
+  if (error == kUseShell && task.is_shell()) {
+    launch.use_shell(options_.shell, task.shell_line, argv_);
+    return std::nullopt;
   }
-  launch.path = found_path_;
+  if (error != 0) {
+    return "cannot execute " + program + ": " +
+           (error == ENOENT || error == kUseShell ? "no such program in PATH (" + search + ")"
+                                                  : "found in PATH, but: " + errno_text(error));
+  }
   return std::nullopt;
 }
 

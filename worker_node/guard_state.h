@@ -51,6 +51,7 @@ struct Guard::Running {
   std::int64_t kill_deadline = INT64_MAX;
   std::int64_t next_sample = INT64_MAX;
   std::int64_t sample_interval = 0;
+  std::uint64_t exact_peak = 0;          // largest sum of proportional set sizes seen; 0: was not asked for
   std::optional<ExitClass> stop_reason;  // why the guard ends it
   std::string stop_text;
   rusage usage{};

@@ -8,12 +8,16 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <unordered_set>
 
+#include "ledger/writer_name.h"
 #include "process/control_group.h"
 #include "process/identity.h"
 #include "process/install_paths.h"
 #include "process/machine.h"
+#include "protocol/distributor_id.h"
 #include "worker_node/node_slot.h"
+#include "worker_node/step_claim.h"
 
 namespace allot {
 namespace {
@@ -24,7 +28,7 @@ bool has_slot_records(const std::string& batch_directory) {
   bool found = false;
   while (const dirent* entry = ::readdir(directory)) {
     const std::string name = entry->d_name;
-    found = found || (name[0] != '.' && name.rfind("driver-", 0) != 0);
+    found = found || (name[0] != '.' && !is_driver_writer(name));
   }
   ::closedir(directory);
   return found;
@@ -215,20 +219,33 @@ Result<int> LocalDistributor::event_descriptor() {
   return fd;
 }
 
-Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std::int64_t>& except) {
+Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std::int64_t>& except,
+                             std::optional<std::uint32_t> submission) {
   auto fold = Fold::load(batch);
   if (!fold) return fail(fold.error());
+  std::vector<bool> has_open_run(fold->record_files().size());
+  for (std::uint64_t step = 0; step < fold->size(); ++step) {
+    const FoldedTask& task = fold->task(step);
+    const bool is_asked_for = !submission || task.submission == *submission;
+    if (task.state == TaskState::running && is_asked_for) has_open_run[task.file] = true;
+  }
   Sessions sessions;
+  if (has_claimed_steps(batch)) {
+    sessions.state = Sessions::State::alive;
+    sessions.text = "some of its steps are being run by hand (allot-worker-node --steps)";
+    return sessions;
+  }
   for (std::size_t i = 0; i < fold->sessions().size(); ++i) {
     const auto& session = fold->sessions()[i];
     if (!session || session->worker_pid == 0) continue;
     if (std::find(except.begin(), except.end(), session->worker_pid) != except.end()) continue;
     const std::string& writer = fold->record_files()[i];
     if (session->host != host_name()) {
-      // Only a run without an end is anybody's concern there; the caller decides with the fold.
-      if (sessions.state == Sessions::State::gone) {
+      // Only a run without an end is anybody's concern there: what never started on a host that is not driven from any
+      // more does not start there.
+      if (sessions.state == Sessions::State::gone && has_open_run[i]) {
         sessions.state = Sessions::State::elsewhere;
-        sessions.text = writer + " was written on host " + session->host;
+        sessions.text = "a run without an end is in " + writer + ", which was written on host " + session->host;
       }
       continue;
     }
@@ -289,19 +306,30 @@ bool end_groups(const BatchDirectory& batch) {
   return all;
 }
 
-bool end_strays(const BatchDirectory& batch, const std::vector<std::int64_t>& spared) {
-  if (!end_groups(batch)) return false;
+namespace {
+
+// Whoever started this process, and what was started together with it (a pipeline), is the user's and no task's, even
+// where the user has exported a task's variables.
+class Bystanders {
+ public:
+  Bystanders() : ancestors_(ancestors_of(::getpid())) {}
+  bool include(pid_t pid) const {
+    return pid == ::getpid() || ::getpgid(pid) == ::getpgrp() ||
+           std::find(ancestors_.begin(), ancestors_.end(), pid) != ancestors_.end();
+  }
+
+ private:
+  std::vector<pid_t> ancestors_;
+};
+
+// KILLs what `look` finds until it finds nothing.
+template <class Look>
+bool end_all(Look&& look) {
+  const Bystanders bystanders;
   for (int waited_ms = 0; waited_ms < 10'000; waited_ms += 5) {
     bool some = false;
-    const auto marked = processes_with_environment("ALLOT_BATCH_DIR=" + batch.path());
-    std::vector<pid_t> kept = {::getpid()};
-    for (std::int64_t pid : spared) {
-      const auto below = descendants_of(static_cast<pid_t>(pid));
-      kept.insert(kept.end(), below.begin(), below.end());
-      kept.push_back(static_cast<pid_t>(pid));
-    }
-    for (pid_t pid : marked) {
-      if (std::find(kept.begin(), kept.end(), pid) != kept.end() || !process_start_ticks(pid)) continue;
+    for (pid_t pid : look()) {
+      if (bystanders.include(pid) || !process_start_ticks(pid)) continue;
       ::kill(pid, SIGKILL);
       some = true;
     }
@@ -311,20 +339,71 @@ bool end_strays(const BatchDirectory& batch, const std::vector<std::int64_t>& sp
   return false;
 }
 
-bool end_marked(const std::vector<std::string>& distributor_ids) {
-  for (int waited_ms = 0; waited_ms < 10'000; waited_ms += 5) {
-    bool some = false;
-    for (const std::string& id : distributor_ids) {
-      for (pid_t pid : processes_with_environment("ALLOT_DISTRIBUTOR_ID=" + id)) {
-        if (!process_start_ticks(pid)) continue;
-        ::kill(pid, SIGKILL);
-        some = true;
-      }
-    }
-    if (!some) return true;
-    ::poll(nullptr, 0, 5);  // no descriptor tells of processes that are nobody's children here
+// When the batch's first session on this host in this boot began; nothing for none.
+std::optional<std::uint64_t> first_session_ticks(const Fold& fold) {
+  std::optional<std::uint64_t> first;
+  for (const auto& session : fold.sessions()) {
+    if (!session || session->host != host_name() || session->boot_id != boot_id()) continue;
+    const bool is_slot = session->worker_pid != 0;
+    const std::uint64_t ticks =
+        is_slot ? std::min(session->start_ticks, session->worker_start_ticks) : session->start_ticks;
+    first = std::min(first.value_or(ticks), ticks);
   }
-  return false;
+  return first;
+}
+
+}  // namespace
+
+Strays end_strays(const BatchDirectory& batch, const std::vector<std::int64_t>& spared) {
+  Strays strays;
+  auto fold = Fold::load(batch);
+  strays.ended = fold && end_groups(batch);
+  if (!strays.ended) return strays;
+  std::unordered_set<std::string> bases;
+  for (const FoldedSubmission& submission : fold->submissions()) bases.insert(submission.intent.id_base);
+  const auto is_of_batch = [&bases](std::string_view id) {
+    const auto parsed = parse_distributor_id(id);
+    return parsed && bases.count(parsed->base) != 0;
+  };
+  EnvironmentScan scan;
+  strays.ended = end_all([&] {
+    scan = scan_environments("ALLOT_DISTRIBUTOR_ID", is_of_batch);
+    // After the look at the marks: what a living worker node starts in between is below it.
+    std::vector<pid_t> kept;
+    for (std::int64_t pid : spared) {
+      const auto below = descendants_of(static_cast<pid_t>(pid));
+      kept.insert(kept.end(), below.begin(), below.end());
+      kept.push_back(static_cast<pid_t>(pid));
+    }
+    std::vector<pid_t> found;
+    for (pid_t pid : scan.found) {
+      if (std::find(kept.begin(), kept.end(), pid) == kept.end()) found.push_back(pid);
+    }
+    return found;
+  });
+  if (const auto first = first_session_ticks(*fold); first) {
+    for (pid_t pid : scan.unreadable) {
+      const auto ticks = process_start_ticks(pid);
+      if (ticks && *ticks >= *first) ++strays.unreadable;
+    }
+  }
+  return strays;
+}
+
+std::string Strays::reservation() const {
+  if (unreadable == 0) return {};
+  return "; " + std::to_string(unreadable) + (unreadable == 1 ? " process" : " processes") +
+         " of other users began since, and whether a task has become one of them cannot be seen";
+}
+
+bool end_marked(const std::vector<std::string>& distributor_ids) {
+  if (distributor_ids.empty()) return true;
+  const std::unordered_set<std::string> wanted(distributor_ids.begin(), distributor_ids.end());
+  return end_all([&wanted] {
+    return scan_environments("ALLOT_DISTRIBUTOR_ID",
+                             [&wanted](std::string_view id) { return wanted.count(std::string(id)) != 0; })
+        .found;
+  });
 }
 
 }  // namespace allot

@@ -69,8 +69,10 @@ struct Sessions {
   std::string text;  // which one
 };
 /// Which writers of the batch still live: guards and worker nodes, but for the worker nodes `except`; drivers are not
-/// asked.
-Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std::int64_t>& except = {});
+/// asked. Of another host's nobody can say; `elsewhere` if one of them has begun a run (of `submission`, or of any)
+/// that has no end.
+Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std::int64_t>& except = {},
+                             std::optional<std::uint32_t> submission = {});
 
 /// Records that these runs are lost, in the file of a slot that nobody uses (claimed for the time); returns its
 /// writer's name. The caller has seen that whoever began them is gone. Errors: those of claiming and writing.
@@ -79,15 +81,24 @@ Result<std::string> record_lost(const BatchDirectory& batch, const std::vector<R
 /// Which submission an intent speaks of.
 Submission submission_of(const IntentRecord& intent, const std::string& batch_directory);
 
-/// KILLs what is left of a batch's tasks on this host: processes with the batch's mark that are below none of the
-/// living worker nodes `spared`, and those of end_groups. False: something cannot be ended (10 s).
-bool end_strays(const BatchDirectory& batch, const std::vector<std::int64_t>& spared);
+struct Strays {
+  bool ended = false;            ///< false: something cannot be ended (10 s)
+  std::uint64_t unreadable = 0;  ///< younger than the batch, and another user's: a task that has changed its user id?
+  explicit operator bool() const { return ended; }
+  /// For the evidence: "; 2 processes of other users …"; empty for none.
+  std::string reservation() const;
+};
+/// KILLs what is left of a batch's tasks on this host: processes with the id of a task of the batch that are below none
+/// of the living worker nodes `spared`, and those of end_groups. Never this process, those that it was started by, or
+/// those in its process group.
+Strays end_strays(const BatchDirectory& batch, const std::vector<std::int64_t>& spared);
 
 /// KILLs what is left in the control groups of slots whose guard and worker node are gone, on this host and in this
 /// boot, and removes the groups. False: something cannot be ended (10 s).
 bool end_groups(const BatchDirectory& batch);
 
-/// KILLs what carries the mark of one of these ids, until nothing does. False: something cannot be ended (10 s).
+/// KILLs what carries the mark of one of these ids, until nothing does; spares as end_strays. False: something cannot
+/// be ended (10 s).
 bool end_marked(const std::vector<std::string>& distributor_ids);
 
 }  // namespace allot

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "worker_node/memory_witness.h"
 
+#include <csignal>
 #include <cstdlib>
 #include <string>
 
@@ -37,6 +38,19 @@ std::uint64_t kernel_memory_kills() {
   }
   const std::string memory = own_group(":memory:");
   return memory.empty() ? 0 : field("/sys/fs/cgroup/memory" + memory + "/memory.oom_control", "oom_kill");
+}
+
+std::uint64_t own_peak_bytes() {
+  auto text = read_file("/proc/self/status", 65536);
+  const std::size_t at = text ? text->find("\nVmHWM:") : std::string::npos;
+  return at == std::string::npos ? 0 : std::strtoull(text->c_str() + at + 7, nullptr, 10) * 1024;
+}
+
+bool KillWitness::after_end(const ExitInfo& end) {
+  if (end.exit_class == ExitClass::done) return false;
+  const std::uint64_t before = seen_;
+  look();
+  return seen_ > before && end.signal && *end.signal == SIGKILL;
 }
 
 }  // namespace allot

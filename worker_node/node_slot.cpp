@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "ledger/record_file.h"
+#include "ledger/writer_name.h"
 #include "process/control_group.h"
 #include "process/identity.h"
 
@@ -43,7 +44,7 @@ bool is_in_use(const OpenedRecord& last) {
 Result<void> claim_slot_files(NodeSlot& slot, const BatchDirectory& batch, const std::string& runtime_directory) {
   constexpr int kMostSlots = 100'000;
   for (int k = 0; k < kMostSlots; ++k) {
-    slot.writer = host_name() + "-" + std::to_string(k);
+    slot.writer = slot_writer_name(host_name(), static_cast<std::uint64_t>(k));
     slot.scratch = runtime_directory + "/" + batch.info().batch_id + "-" + std::to_string(k);
     slot.lock_path = slot.scratch + ".lock";
     if (!lock_file(slot.lock_path, slot.lock)) {

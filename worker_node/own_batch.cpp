@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "ledger/environment.h"
+#include "ledger/writer_name.h"
 #include "process/fd.h"
 #include "process/identity.h"
 
@@ -61,7 +62,7 @@ Result<void> OwnBatch::make() {
   if (!driver) return fail(driver.error());
   auto table = TaskTableWriter::open(batch->task_data_path(), batch->task_index_path());
   if (!table) return fail(table.error());
-  auto records = RecordWriter::open(batch->record_path("driver-" + std::to_string(driver->epoch)));
+  auto records = RecordWriter::open(batch->record_path(driver_writer_name(driver->epoch)));
   if (!records) return fail(records.error());
   OpenedRecord opened;
   opened.host = driver->host;

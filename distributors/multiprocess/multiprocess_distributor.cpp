@@ -359,7 +359,7 @@ Result<Reconciliation> MultiprocessDistributor::reconcile(const std::string& bat
   // Then those that are ending (guards whose worker node is gone) are waited for: until then their word is not final.
   const auto deadline = Clock::now() + std::chrono::seconds(8);
   for (;;) {
-    auto sessions = sessions_of(*batch, adopted_pids(batch_directory));
+    auto sessions = sessions_of(*batch, adopted_pids(batch_directory), recorded->intent.submission);
     if (!sessions) return fail(sessions.error());
     if (sessions->state == Sessions::State::gone) break;
     answer.evidence = sessions->text;
@@ -370,12 +370,13 @@ Result<Reconciliation> MultiprocessDistributor::reconcile(const std::string& bat
     changed_.wait_for(lock, std::chrono::milliseconds(10));
   }
   // Guards that were killed with their worker node ended nothing: what escaped from their trees is found by its mark.
-  if (!end_strays(*batch, adopted_pids(batch_directory))) {
+  const Strays strays = end_strays(*batch, adopted_pids(batch_directory));
+  if (!strays) {
     answer.evidence = "a process of a task of it cannot be ended";
     return answer;
   }
   answer.answer = Reconciliation::Answer::proven_absent;
-  answer.evidence = "its worker nodes and guards are gone; what they recorded is in the ledger";
+  answer.evidence = "its worker nodes and guards are gone; what they recorded is in the ledger" + strays.reservation();
   return answer;
 }
 

@@ -481,7 +481,7 @@ Result<std::optional<std::uint32_t>> MultiprocessDistributor::adopt(std::unique_
   // Whoever else wrote for this batch must be gone before a run without an end is called lost.
   const auto deadline = Clock::now() + std::chrono::seconds(8);
   for (;;) {
-    auto sessions = sessions_of(batch, adopted_pids(batch.path()));
+    auto sessions = sessions_of(batch, adopted_pids(batch.path()), submission.number);
     if (!sessions) return fail(sessions.error());
     if (sessions->state == Sessions::State::gone) break;
     if (Clock::now() > deadline || sessions->state == Sessions::State::elsewhere) {

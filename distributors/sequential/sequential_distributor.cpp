@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
+#include <exception>
 
 #include "process/install_paths.h"
 
@@ -11,6 +12,14 @@ namespace allot {
 
 namespace asio = boost::asio;
 using Clock = std::chrono::steady_clock;
+
+namespace {
+
+// Between two attempts to start the worker node where the machine refuses for the moment (no processes, no room).
+constexpr std::chrono::milliseconds kShortestPause{50};
+constexpr std::chrono::milliseconds kLongestPause{2000};
+
+}  // namespace
 
 SequentialDistributor::SequentialDistributor(ClusterConfig config, LocalSettings settings)
     : LocalDistributor(std::move(config), std::move(settings)) {}
@@ -105,11 +114,22 @@ Result<void> SequentialDistributor::ready_node(std::uint32_t batch) {
     changed_.notify_all();
   };
   io_.restart();
-  node_ = std::make_unique<WorkerNode>(io_, std::move(options), std::move(handler));
-  node_batch_ = batch;
-  if (auto started = node_->start(); !started) {
+  Result<void> started;
+  try {
+    node_ = std::make_unique<WorkerNode>(io_, std::move(options), std::move(handler));
+    started = node_->start();
+  } catch (const std::exception& error) {  // a thread that the system refuses comes as an exception of Boost
+    started = fail(ErrorCode::retry_later, std::string("the worker node cannot get ready: ") + error.what());
+  }
+  if (!started) {
     node_.reset();
     return started;
+  }
+  node_batch_ = batch;
+  std::lock_guard lock(mutex_);
+  if (!node_trouble_.empty()) {
+    node_trouble_.clear();
+    book_.events().resume();
   }
   return {};
 }
@@ -159,20 +179,6 @@ void SequentialDistributor::run_step(RunBook::Found task) {
   current_.reset();
 }
 
-std::optional<std::uint64_t> SequentialDistributor::next_step(std::uint32_t number, bool& some_held) {
-  const RunBook::Entry& entry = book_.entry(number);
-  some_held = false;
-  for (const StepRange& range : entry.submission.steps.ranges()) {
-    for (std::uint64_t step = range.first; step < range.first + range.count; ++step) {
-      const RunBook::Cell& cell = entry.cells[entry.index_of(step)];
-      if (cell.phase == TaskPhase::finished) continue;
-      if ((cell.flags & RunBook::kHeld) == 0) return step;
-      some_held = true;
-    }
-  }
-  return std::nullopt;
-}
-
 Result<SubmittedIds> SequentialDistributor::submit(const Submission& submission) {
   std::unique_lock lock(mutex_);
   if (auto good = usable("submit"); !good) return fail(good.error());
@@ -189,13 +195,15 @@ Result<SubmittedIds> SequentialDistributor::submit(const Submission& submission)
   changed_.wait(lock, [this] { return !submitting_ || life_ != Life::running; });
   if (life_ != Life::running) return ids;  // taken, not started: it stays queued in the ledger
   submitting_ = true;
+  serving_ = number;
+  cursor_ = {};
   auto work = asio::make_work_guard(io_);
+  std::chrono::milliseconds pause = kShortestPause;
   while (life_ == Life::running && blocked_.empty()) {
-    bool some_held = false;
-    const auto step = next_step(number, some_held);
-    if (!step && !some_held) break;
+    const auto step = cursor_.next(book_.entry(number));
+    if (!step && book_.entry(number).unfinished == 0) break;
     if (!step) {
-      changed_.wait(lock);
+      changed_.wait(lock);  // the rest is held
       continue;
     }
     const std::uint32_t batch = book_.entry(number).batch;
@@ -203,11 +211,20 @@ Result<SubmittedIds> SequentialDistributor::submit(const Submission& submission)
     auto ready = ready_node(batch);
     if (ready) run_step({number, *step});
     lock.lock();
-    if (!ready) {
-      // Nothing of it has started (or what has started is recorded): the rest waits in the ledger.
-      blocked_ = ready.error().message;
-      book_.events().interrupt(ready.error());
+    if (ready) {
+      pause = kShortestPause;
+      continue;
     }
+    // Nothing of it has started (or what has started is recorded): the rest waits in the ledger.
+    book_.events().interrupt(ready.error());
+    if (ready.error().code != ErrorCode::retry_later) {
+      blocked_ = ready.error().message;
+      continue;
+    }
+    node_trouble_ = ready.error().message;
+    changed_.notify_all();
+    changed_.wait_for(lock, pause, [this] { return life_ != Life::running; });
+    pause = std::min(pause * 2, kLongestPause);
   }
   work.reset();
   submitting_ = false;
@@ -305,6 +322,7 @@ Result<std::uint64_t> SequentialDistributor::release(const std::vector<std::stri
     const auto found = book_.find(id);
     if (!found) continue;
     book_.entry(found->entry).cell(found->step).flags &= static_cast<std::uint8_t>(~RunBook::kHeld);
+    if (submitting_ && found->entry == serving_) cursor_.released(book_.entry(serving_), found->step);
     ++free;
   }
   changed_.notify_all();
@@ -346,7 +364,7 @@ Result<Reconciliation> SequentialDistributor::reconcile(const std::string& batch
   // Guards end their task and leave when the process that started them is gone.
   const auto deadline = Clock::now() + std::chrono::seconds(9);
   for (;;) {
-    auto sessions = sessions_of(*batch);
+    auto sessions = sessions_of(*batch, {}, recorded->intent.submission);
     if (!sessions) return fail(sessions.error());
     if (sessions->state == Sessions::State::gone) break;
     answer.evidence = sessions->text;
@@ -355,12 +373,13 @@ Result<Reconciliation> SequentialDistributor::reconcile(const std::string& batch
     changed_.wait_for(lock, std::chrono::milliseconds(10));
     lock.unlock();
   }
-  if (!end_strays(*batch, {})) {
+  const Strays strays = end_strays(*batch, {});
+  if (!strays) {
     answer.evidence = "a process of a task of it cannot be ended";
     return answer;
   }
   answer.answer = Reconciliation::Answer::proven_absent;
-  answer.evidence = "no guard of this batch lives; what they recorded is in the ledger";
+  answer.evidence = "no guard of this batch lives; what they recorded is in the ledger" + strays.reservation();
   return answer;
 }
 

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "worker_node/local_distributor.h"
+#include "worker_node/step_cursor.h"
 #include "worker_node/worker_node.h"
 
 namespace allot {
@@ -34,11 +35,12 @@ class SequentialDistributor final : public LocalDistributor {
   Result<void> ready_node(std::uint32_t batch);
   void close_node(std::chrono::milliseconds grace);
   void run_step(RunBook::Found task);
-  std::optional<std::uint64_t> next_step(std::uint32_t entry, bool& some_held);
 
   Life life_ = Life::created;              // guarded by mutex_
   std::optional<RunBook::Found> current_;  // with the worker node; guarded by mutex_
   bool submitting_ = false;                // someone is inside submit; guarded by mutex_
+  std::uint32_t serving_ = 0;              // the entry that is being run, while submitting_; guarded by mutex_
+  StepCursor cursor_;                      // in that entry; guarded by mutex_
   // Below: the submitting thread's, one at a time (submitting_).
   boost::asio::io_context io_{1};
   std::unique_ptr<WorkerNode> node_;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Commands that cannot be started: launch_failed with the reason, never a guessed exit 127.
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "tests/contract/session.h"
 #include "tests/support/catch.h"
 
@@ -89,6 +92,39 @@ TEST_CASE("a shell line that names a missing program is what its shell says", "[
   CHECK(info.exit_class == ExitClass::error);
   CHECK(info.exit_code == 127);
   CHECK(info.text.find("no-such-program-anywhere") != std::string::npos);
+}
+
+TEST_CASE("a program is looked for in PATH at the start of each task", "[launch]") {
+  ClusterOptions options;
+  options.slots = 1;
+  Batch batch;
+  Session session(options);
+  const std::string first = batch.cwd() + "/first", second = batch.cwd() + "/second";
+  for (const std::string& directory : {first, second}) REQUIRE(::mkdir(directory.c_str(), 0700) == 0);
+  const auto put = [](const std::string& directory, const char* word) {
+    write_text(directory + "/tool", "#!/bin/sh\necho " + std::string(word) + "\n");
+    REQUIRE(::chmod((directory + "/tool").c_str(), 0700) == 0);
+  };
+  const auto run = [&](bool as_line) {
+    TaskSpec task;
+    if (as_line) {
+      task.shell_line = "tool";
+    } else {
+      task.argv = {"tool"};
+    }
+    task.env = {{"PATH", first + ":" + second + ":/usr/bin:/bin"}};
+    const std::uint64_t step = batch.add(task);
+    CHECK(session.run_one(batch.single(step)).is_done());
+    return batch.output(step);
+  };
+  for (const bool as_line : {true, false}) {
+    put(second, "later");
+    CHECK(run(as_line) == "later\n");
+    put(first, "earlier");
+    CHECK(run(as_line) == "earlier\n");
+    REQUIRE(::unlink((first + "/tool").c_str()) == 0);
+    CHECK(run(as_line) == "later\n");
+  }
 }
 
 TEST_CASE("arguments reach the program byte for byte", "[launch]") {

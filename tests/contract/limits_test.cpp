@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Runtime and memory limits: what they end is told by its cause, and the whole tree goes.
 #include <csignal>
+#include <cstdint>
 
 #include "process/identity.h"
 #include "tests/contract/session.h"
@@ -108,6 +109,51 @@ TEST_CASE("a task that outgrows its memory is out of memory", "[limits][memory]"
   CHECK(info.exit_class == ExitClass::out_of_memory);
   CHECK_FALSE(info.text.empty());
   CHECK(batch.fold().task(0).exit_class == ExitClass::out_of_memory);
+}
+
+TEST_CASE("a task that was above its memory limit and ended before anyone looked is out of memory",
+          "[limits][memory]") {
+  // Tasks as short as these are over between two looks at them; what the kernel says of them at their end counts, too.
+  constexpr std::uint64_t kTasks = 8;
+  Batch batch;
+  const std::uint64_t first = batch.add_line("exec dd if=/dev/zero of=/dev/null bs=96M count=1 2>/dev/null", kTasks);
+  Session session;
+  Submission submission = batch.array(first, kTasks);
+  submission.resources.memory_bytes = std::uint64_t{64} << 20;
+  session.run(submission);
+  for (std::uint64_t step = first; step < first + kTasks; ++step) {
+    const TaskDetail detail = batch.detail(step);
+    INFO(describe(detail.exit_info) << ": " << detail.exit_info.text);
+    CHECK(detail.exit_info.exit_class == ExitClass::out_of_memory);
+    CHECK(detail.exit_info.text.find("of the 64.0 MiB allowed") != std::string::npos);
+    if (detail.usage.tree_peak_bytes) {
+      CHECK(*detail.usage.tree_peak_bytes >= detail.usage.max_rss_bytes.value_or(0));
+    }
+  }
+}
+
+TEST_CASE("pages that processes share count once against the memory limit", "[limits][memory]") {
+  // Four processes with the same 40 MiB between them: 160 MiB as the sum of their resident sets.
+  Batch batch;
+  Session session;
+  Submission submission = batch.single_line(
+      "perl -e '$x = q(a) x 40_000_000; for (1..3) { if (!fork) { select undef, undef, undef, 0.5; exit } } "
+      "1 while wait != -1'");
+  submission.resources.memory_bytes = std::uint64_t{120} << 20;
+  const ExitInfo info = session.run_one(submission);
+  INFO(describe(info) << ": " << info.text);
+  CHECK(info.is_done());
+}
+
+TEST_CASE("a runtime limit longer than a clock can tell is no limit", "[limits]") {
+  constexpr std::int64_t kDay = 86'400'000;
+  for (const std::int64_t limit : {200'000 * kDay, INT64_MAX}) {
+    Batch batch;
+    Session session;
+    const ExitInfo info = session.run_one(limited(batch, "exec sleep 0.1", limit));
+    INFO(limit << ": " << describe(info) << ": " << info.text);
+    CHECK(info.is_done());
+  }
 }
 
 TEST_CASE("the memory limit counts the tree and not one process", "[limits][memory]") {

@@ -95,4 +95,37 @@ TEST_CASE("the worker node command runs the steps of a batch by hand", "[plugin]
   CHECK(batch.output(first).substr(0, 7) == "by hand");
 }
 
+TEST_CASE("steps that are run by hand are not run by hand a second time at once", "[plugin]") {
+  Rendezvous rendezvous;
+  rendezvous.make_gate("gate");
+  Batch batch;
+  batch.add_line(rendezvous.arrive("first") + "; " + rendezvous.wait_at("gate"));
+  batch.add_line("echo ran >> ran");
+  const auto distributor = make_distributor();
+  record_intent(batch.submission(StepRanges(0, 2), true));
+  const auto start = [&](const StepRanges& steps) {
+    const auto command = must(distributor->build_worker_node_command(batch.path(), steps));
+    std::vector<char*> argv;
+    for (const auto& argument : command) argv.push_back(const_cast<char*>(argument.c_str()));
+    argv.push_back(nullptr);
+    pid_t pid = 0;
+    REQUIRE(::posix_spawn(&pid, argv[0], nullptr, nullptr, argv.data(), environ) == 0);
+    return pid;
+  };
+  const auto status_of = [](pid_t pid) {
+    int status = 0;
+    REQUIRE(::waitpid(pid, &status, 0) == pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  };
+  // One slot: the second step waits behind the first one, and nothing is recorded of it yet.
+  const pid_t one = start(StepRanges(0, 2));
+  CHECK(rendezvous.next_arrival("the first step") == "first");
+  const int refused = status_of(start(StepRanges(1, 1)));
+  rendezvous.open_gate("gate");
+  CHECK(refused == 1);
+  CHECK(status_of(one) == 0);
+  CHECK(read_lines(batch.cwd() + "/ran").size() == 1);
+  CHECK(batch.fold().task(1).state == TaskState::done);
+}
+
 }  // namespace allot::contract

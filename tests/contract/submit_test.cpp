@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Submitting: all of it or nothing, once per token, and only what was asked for.
+#include <fcntl.h>
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <set>
 
@@ -198,6 +201,38 @@ TEST_CASE("submit does not wait for the tasks except where the plugin is synchro
   rendezvous.open_gate("0");
   CHECK(session.await_end(element.distributor_id).is_done());
   CHECK(must(submitting.answer()).id_of(0) == element.distributor_id);
+}
+
+TEST_CASE("a passing lack of descriptors delays a submission and does not lose it", "[submit][descriptors]") {
+  // Where submit runs the tasks itself, this process's limit is the plugin's.
+  if (!harness().traits.synchronous) return;
+  Batch batch;
+  const Submission submission = batch.single_line("echo ran");
+  Session session;
+  record_intent(submission);
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  std::vector<Fd> holes;  // below the highest descriptor, so that the limit leaves exactly what it says
+  for (std::size_t most = open_descriptors() + 64; holes.empty() || holes.back().get() < static_cast<int>(most);) {
+    holes.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    REQUIRE(holes.back());
+  }
+  // Enough to take the submission up, too few for a worker node.
+  const rlimit few = {static_cast<rlim_t>(holes.back().get() + 4), before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  const auto submitting = session.submit(submission);
+  auto answer = session->wait_for_events(0, patience());
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  holes.clear();
+  CHECK(must_fail(answer).code == ErrorCode::retry_later);
+  const auto deadline = std::chrono::steady_clock::now() + patience();
+  while (!answer && std::chrono::steady_clock::now() < deadline) {
+    answer = session->wait_for_events(0, std::chrono::milliseconds(10));
+  }
+  REQUIRE(answer);
+  CHECK(must(submitting.answer()).steps.size() == 1);
+  CHECK(session.await_end(submitting.id_of(0)).is_done());
+  CHECK(batch.output(0) == "ran\n");
 }
 
 TEST_CASE("thousands of queued tasks cost no descriptors and each gets its end", "[submit][descriptors]") {

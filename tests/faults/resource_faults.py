@@ -102,6 +102,46 @@ def held_pipe(programs):
         demand(output_of(batch, 0)[1] == b"before\nafter\n", f"output is {output_of(batch, 0)}")
 
 
+def refused_poll(programs):
+    """A task takes its guard's descriptors away, so that poll(2) is refused there: its limit holds all the same."""
+    batch, tasks, wall = run_lines(programs, [{"command": "prlimit --pid $PPID --nofile=4:4 && exec sleep 60",
+                                               "timeout": "300ms"}])
+    with batch:
+        demand_class(tasks, 0, "timed_out")
+        demand(wall < 15, f"took {wall:.1f} s")
+
+
+def unkillable(programs):
+    """What cannot be ended is recorded so, and its guard leaves: the next task has nothing of it below its own."""
+    group = pathlib.Path(f"/sys/fs/cgroup/freezer/allot-test-{os.getpid()}")
+    try:
+        group.mkdir()
+    except OSError as error:
+        print(f"no process can be frozen here: {error}")
+        return SKIPPED
+    try:
+        with FaultBatch(programs) as batch:
+            batch.leaves_effects = False
+            guard, after = batch.root / "guard", batch.root / "after"
+            batch.write_tasks([{"command": f"echo $PPID >{guard}; sleep 1000 & echo $! >{group}/cgroup.procs; "
+                                           f"echo FROZEN >{group}/freezer.state"},
+                               {"command": f"echo ran >{after}", "after": 0}])
+            driver = batch.start("run")
+            wait_until(lambda: after.exists() or driver.poll() is not None, 60, "the task behind it")
+            pid = int(guard.read_text())
+            wait_until(lambda: not os.path.exists(f"/proc/{pid}"), 10, "the end of the guard that could not end it")
+            (group / "freezer.state").write_text("THAWED")
+            demand(batch.finish(driver, 30) == 0, "the run failed")
+            tasks = tasks_of(batch)
+            demand("cannot be ended" in tasks[0]["text"], f"it says {tasks[0]}")
+            demand_class(tasks, 1, "done")
+    finally:
+        (group / "freezer.state").write_text("THAWED")
+        wait_until(lambda: not (group / "cgroup.procs").read_text(), 10, "the end of what was frozen")
+        group.rmdir()
+    return 0
+
+
 def unmarked(programs):
     """All of allot is killed at once, and a process of the task has left its session, parent and environment behind:
     resuming ends it before the task runs again."""
@@ -398,8 +438,8 @@ def no_process_for_tasks(programs):
 
 
 TESTS = {test.__name__: test for test in (
-    stopped_task, closed_stdout, daemon, held_pipe, unmarked, big_output, disk_full_for_a_while, disk_full_for_good, ledger_full,
-    disk_full_at_once, read_only, few_descriptors, few_processes, no_process_for_tasks)}
+    stopped_task, closed_stdout, daemon, held_pipe, refused_poll, unkillable, unmarked, big_output, disk_full_for_a_while,
+    disk_full_for_good, ledger_full, disk_full_at_once, read_only, few_descriptors, few_processes, no_process_for_tasks)}
 NEEDS_MOUNT = {"disk_full_for_a_while", "disk_full_for_good", "ledger_full", "disk_full_at_once", "read_only"}
 
 

@@ -47,16 +47,20 @@ std::vector<std::string> repeatable_lines() {
 
 // What allot adds to the environment of a task is no difference.
 std::string without_own_names(const std::string& text) {
+  // From the name to the end of the line: what stands before it may be output without a newline.
   std::string kept;
   for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size() - 1) + 1;
-    const std::size_t name = text.compare(begin, 7, "export ") == 0 ? begin + 7 : begin;
-    bool is_own = false;
-    for (const std::string own : {"ALLOT_", "JOB_ID=", "ARRAY_STEP_ID="}) {
-      is_own = is_own || text.compare(name, own.size(), own) == 0;
+    const std::size_t newline = text.find('\n', begin);
+    const std::string line = text.substr(begin, newline == std::string::npos ? newline : newline + 1 - begin);
+    begin += line.size();
+    std::size_t own = line.size();
+    for (const std::string name : {"ALLOT_", "JOB_ID=", "ARRAY_STEP_ID="}) own = std::min(own, line.find(name));
+    if (newline == std::string::npos || own >= line.size()) {
+      kept += line;
+      continue;
     }
-    if (!is_own) kept.append(text, begin, end - begin);
-    begin = end;
+    const bool is_exported = own >= 7 && line.compare(own - 7, 7, "export ") == 0;
+    kept.append(line, 0, is_exported ? own - 7 : own);
   }
   return kept;
 }

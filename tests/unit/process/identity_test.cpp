@@ -77,4 +77,33 @@ TEST_CASE("descendants are found, whoever their parents are, and marks in the en
   // The whole entry counts, not a beginning of it.
   CHECK(processes_with_environment(mark.substr(0, mark.size() - 1)).empty());
   CHECK(descendants_of(sleeper.child.pid).size() <= 1);  // cat, unless the shell has become it
+  const auto above = ancestors_of(sleeper.child.pid);
+  REQUIRE_FALSE(above.empty());
+  CHECK(above.front() == ::getpid());
+  CHECK(std::count(above.begin(), above.end(), ::getppid()) == 1);
+}
+
+TEST_CASE("one look at the environments finds any of many values") {
+  Sleeper first("ALLOT_IDENTITY_TEST=one"), second("ALLOT_IDENTITY_TEST=two"), third("ALLOT_IDENTITY_TEST=three");
+  const auto scan = scan_environments("ALLOT_IDENTITY_TEST",
+                                      [](std::string_view value) { return value == "one" || value == "three"; });
+  const auto is_found = [&scan](pid_t pid) { return std::count(scan.found.begin(), scan.found.end(), pid) == 1; };
+  CHECK(is_found(first.child.pid));
+  CHECK_FALSE(is_found(second.child.pid));
+  CHECK(is_found(third.child.pid));
+}
+
+TEST_CASE("an environment that this user may not read is not taken for one without the variable") {
+  if (::geteuid() != 0) return;  // only root can become another user
+  Sleeper sleeper("ALLOT_IDENTITY_TEST=of root");
+  const pid_t other = ::fork();
+  if (other == 0) {
+    if (::setgid(65534) != 0 || ::setuid(65534) != 0) ::_exit(2);
+    const auto scan = scan_environments("ALLOT_IDENTITY_TEST", [](std::string_view) { return true; });
+    const bool is_told = std::count(scan.unreadable.begin(), scan.unreadable.end(), sleeper.child.pid) == 1;
+    ::_exit(is_told && scan.found.empty() ? 0 : 1);
+  }
+  int status = -1;
+  REQUIRE(::waitpid(other, &status, 0) == other);
+  CHECK(status == 0);
 }
