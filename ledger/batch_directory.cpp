@@ -245,7 +245,7 @@ Result<std::optional<DriverIdentity>> BatchDirectory::current_driver() const {
   return std::optional(std::move(*driver));
 }
 
-Result<DriverIdentity> BatchDirectory::claim(bool take_over_other_host) const {
+Result<DriverIdentity> BatchDirectory::claim(bool take_over_other_host, std::optional<std::uint64_t> tasks) const {
   auto holder = current_driver();
   if (!holder) return fail(std::move(holder.error()));
   if (*holder && !left_in_order(record_path("driver-" + std::to_string((*holder)->epoch)))) {
@@ -259,6 +259,7 @@ Result<DriverIdentity> BatchDirectory::claim(bool take_over_other_host) const {
   driver.pid = self.pid;
   driver.start_ticks = self.start_ticks;
   driver.since_ns = unix_now_ns();
+  driver.tasks = tasks || !*holder ? tasks : (*holder)->tasks;
 
   const std::string directory = path_ + "/epochs";
   ClaimFile file(directory);

@@ -183,6 +183,7 @@ std::string to_json(const DriverIdentity& driver) {
       {"epoch", driver.epoch}, {"host", text_to_json(driver.host)}, {"boot_id", text_to_json(driver.boot_id)},
       {"pid", driver.pid},     {"start_ticks", driver.start_ticks}, {"since_ns", driver.since_ns},
   };
+  if (driver.tasks) object["tasks"] = *driver.tasks;
   return object.dump(2) + "\n";
 }
 
@@ -223,6 +224,7 @@ Result<DriverIdentity> parse_driver_identity(std::string_view text, const std::s
   fields.read("pid", driver.pid);
   fields.read("start_ticks", driver.start_ticks);
   fields.read("since_ns", driver.since_ns);
+  fields.read_if_there("tasks", driver.tasks);
   if (fields.error()) return fail(std::move(*fields.error()));
   return driver;
 }
