@@ -106,8 +106,8 @@ class Recovery {
         if (known.answer != Answer::unknown || Clock::now() > deadline) break;
         if (!told) {
           context_.observer.notice(
-              fmt::format("it is not known yet what became of {} tasks of submission {}: {}; asking again", count,
-                          number, known.evidence));
+              fmt::format("it is not known yet what became of {} task{} of submission {}: {}; asking again", count,
+                          count == 1 ? "" : "s", number, known.evidence));
         }
         pollfd waiting{context_.stop.descriptor(), POLLIN, 0};
         ::poll(&waiting, 1, kAskAgainMilliseconds);

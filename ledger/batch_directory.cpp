@@ -225,6 +225,8 @@ Result<BatchDirectory> BatchDirectory::open(const std::string& path) {
   batch.path_ = clean_path(path);
   const std::string json_path = batch.path_ + "/batch.json";
   if (!fs::exists(json_path, error)) {
+    // A directory that may not be searched says nothing of what is in it.
+    if (error && error.value() != ENOENT) return fail(errno_error(error.value(), json_path));
     return fail(ErrorCode::fix_request, batch.path_ + ": is no batch: it has no batch.json");
   }
   auto text = read_file(json_path, kMaxJsonBytes);

@@ -521,8 +521,9 @@ void FoldBuilder::check_table() {
   fold_.missing_steps_ = wanted - size;
   // Of an intent's steps apply_intent() has told.
   if (claimed_steps_.value_or(0) <= size) return;
-  damage("tasks.index: damaged: it names the rows of " + std::to_string(size) + " tasks, and the batch has " +
-         std::to_string(*claimed_steps_));
+  // Before what follows from it.
+  fold_.damage_.insert(fold_.damage_.begin(), "tasks.index: damaged: it names the rows of " + std::to_string(size) +
+                                                  " tasks, and the batch has " + std::to_string(*claimed_steps_));
 }
 
 std::uint64_t FoldBuilder::index_entries() const {
