@@ -78,7 +78,7 @@ class Recovery {
     for (std::size_t i = 0; i < fold->damage().size() && i < kMostDamageTold; ++i) {
       context_.observer.notice("the ledger is damaged: " + fold->damage()[i]);
     }
-    if (!gap_) gap_ = fold->gap();
+    if (fold->gap() && (!gap_ || !gap_->is_proven)) gap_ = fold->gap();
     fold_ = &*fold;
     settle_tasks(*fold);
     if (auto planned = make_plan(*fold); !planned) return fail(std::move(planned.error()));
@@ -187,7 +187,9 @@ class Recovery {
     } else if (answer == Answer::unknown) {
       board.set_stage(step, TaskStage::unknown);
     } else if (is_running) {
-      bury(step, task, true, "it started, and no end of it was recorded; " + found->second.evidence);
+      bury(step, task, true,
+           "it started, and no end of it was recorded" + (gap_ && gap_->is_proven ? " (" + gap_->text + "); " : "; ") +
+               found->second.evidence);
     } else if (gap_) {
       bury(step, task, gap_->is_proven,
            gap_->text + ", so a record of its start or end may be missing; " + found->second.evidence);

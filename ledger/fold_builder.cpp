@@ -133,12 +133,14 @@ bool FoldBuilder::has_output(const std::string& writer) const {
 void FoldBuilder::find_missing_files() {
   namespace fs = boost::filesystem;
   std::set<std::string> known(fold_.record_files_.begin(), fold_.record_files_.end());
-  boost::system::error_code error;
+  boost::system::error_code error, ignored;
   for (fs::directory_iterator it(fold_.batch_.path() + "/output", error), end; !error && it != end;
        it.increment(error)) {
     const std::string writer = it->path().stem().string();
     const std::string suffix = it->path().extension().string();
-    if ((suffix != ".out" && suffix != ".err") || !has_output(writer) || !known.insert(writer).second) continue;
+    if ((suffix != ".out" && suffix != ".err") || !known.insert(writer).second) continue;
+    // Of a batch that is being run both may have come since the records were listed.
+    if (!has_output(writer) || fs::exists(fold_.batch_.record_path(writer), ignored)) continue;
     const std::string text = "records/" + writer + " is missing: there is output of its worker node";
     damage(text);
     note_gap(text);
@@ -153,7 +155,11 @@ void FoldBuilder::report_damage(std::uint16_t file, const ScanReport& report) {
     } else if (report.tail_is_damaged) {
       note_gap(name + " is damaged at " + std::to_string(report.valid_end));
     } else if (report.last_sequence == 0) {
-      const bool has_run = has_output(fold_.record_files_[file]);
+      // A worker node that has begun meanwhile has written a record before the output.
+      struct stat status {};
+      const bool has_run = has_output(fold_.record_files_[file]) &&
+                           ::stat(fold_.batch_.record_path(fold_.record_files_[file]).c_str(), &status) == 0 &&
+                           static_cast<std::size_t>(status.st_size) < sizeof kRecordFileHeader;
       if (has_run) damage(name + " holds no record, and there is output of its worker node");
       note_gap(name + " holds no record", has_run);
     }
