@@ -137,6 +137,16 @@ int CommandLine::refuse(const std::string& message, const std::string& verb) con
 }
 
 std::string CommandLine::explain(const CLI::ParseError& error, const CLI::App& app) const {
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ConversionError)) {
+    // "Could not convert: --array = 1e3". All that is converted are whole numbers.
+    const std::string text = error.what();
+    const auto name = text.find(": ");
+    const auto equals = text.find(" = ");
+    if (name != std::string::npos && equals != std::string::npos && name < equals) {
+      return fmt::format("{} {}: must be a whole number such as 8", text.substr(name + 2, equals - name - 2),
+                         text.substr(equals + 3));
+    }
+  }
   if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::ExtrasError)) return error.what();
   for (const auto& extra : app.remaining(true)) {
     if (extra.size() < 2 || extra[0] != '-') return fmt::format("unexpected argument \"{}\"", extra);

@@ -90,6 +90,10 @@ std::string base64(std::string_view bytes) {
   return text;
 }
 
+std::string plural(std::uint64_t count, const std::string& word) {
+  return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s");
+}
+
 std::string printable(std::string_view text, bool keep_lines) {
   std::string shown;
   while (!text.empty()) {

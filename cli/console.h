@@ -47,6 +47,8 @@ std::string shorten(const std::string& text, std::size_t most);
 /// True if all of it is UTF-8.
 bool is_utf8(std::string_view text);
 std::string base64(std::string_view bytes);
+/// "1 task", "2 tasks".
+std::string plural(std::uint64_t count, const std::string& word);
 /// One word for sh: as it is where that is safe, else in single quotes.
 std::string shell_word(const std::string& text);
 

@@ -79,12 +79,17 @@ int drive(ClusterParts& parts, const BatchDirectory& batch, const DriverIdentity
   int status = result.all_done() ? kSuccess : kNotAll;
   if (stop.first_signal() != 0 && !result.all_done()) status = 128 + stop.first_signal();
   const bool is_shown = !options.quiet || !result.all_done();
+  // Who wants to hear of nothing but failures wants to hear of lost output, too.
+  if (!is_shown) {
+    const std::string lost = incomplete_outputs_text(result.incomplete_outputs);
+    if (!lost.empty()) tell_error(lost + "batch: " + printable(batch.path()));
+    if (!options.json) return status;
+  }
   if (options.json) {
     if (is_shown) tell(text);
     const int printed = print_or_fail(summary_json(result, batch.path()));
     return printed == kSuccess ? status : printed;
   }
-  if (!is_shown) return status;
   const int printed = print_or_fail(text);
   return printed == kSuccess ? status : printed;
 }

@@ -22,7 +22,8 @@ namespace {
 void open_standard_descriptors() {
   for (int fd = 0; fd < 3; ++fd) {
     if (::fcntl(fd, F_GETFD) >= 0) continue;
-    if (::open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd) std::_Exit(allot::cli::kEnvironment);
+    // Writing to standard output then fails, as it did when it was closed: what was asked for was not delivered.
+    if (::open("/dev/null", fd == 2 ? O_WRONLY : O_RDONLY) != fd) std::_Exit(allot::cli::kEnvironment);
   }
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <algorithm>
 #include <charconv>
 #include <functional>
 #include <memory>
@@ -50,7 +51,10 @@ class OutputVerb final : public Verb {
         "Prints the standard output of tasks of a batch, one after the other in the order given; without steps, of all "
         "tasks in the order of their steps. Nothing is put between them.\n\n"
         "Exit status: 0 if all of it was printed; 1 if the output of some step is missing (it has not ended, or its "
-        "output went to a file of its own) or was not kept whole: stderr tells which; 2 for wrong usage.",
+        "output went to a file of its own) or was not kept whole: stderr tells which; 2 for wrong usage; 3 if it "
+        "cannot be "
+        "written to standard output. A reader that goes away before the end (allot output BATCH | head) wanted no "
+        "more: that is no error, and nothing is said.",
         {{"allot output 06ecx1", "all outputs, in order"},
          {"allot output ./batch 0 5-7", "those of four steps"},
          {"allot output ./batch 3 --stderr", "what step 3 printed to stderr"}}};
@@ -124,19 +128,25 @@ int OutputVerb::run(Services&) {
   if (!fold) return fail_with(kEnvironment, fold.error());
   std::vector<StepRange> wanted;
   for (const auto& text : steps_) {
-    auto range = parse_steps(text, fold->size());
+    auto range = parse_steps(text, fold->size() + fold->missing_steps());
     if (!range) return fail_with(kMisuse, range.error());
     wanted.push_back(*range);
   }
-  if (steps_.empty()) wanted.push_back({0, fold->size()});
+  if (steps_.empty()) wanted.push_back({0, fold->size() + fold->missing_steps()});
 
   DetailReader details(*fold);
   StandardOutput out;
   std::uint64_t faults = 0;
   for (const auto& range : wanted) {
-    for (std::uint64_t step = range.first; step < range.first + range.count && !out.is_closed(); ++step) {
+    const std::uint64_t end = range.first + range.count;
+    for (std::uint64_t step = range.first; step < std::min(end, fold->size()) && !out.is_closed(); ++step) {
       if (!print(*batch, details, step, out)) ++faults;
     }
+    if (end <= fold->size()) continue;
+    ++faults;
+    out.flush();
+    tell_error(fmt::format("{}: damaged: the steps from {} to {} are missing", batch->task_index_path(),
+                           std::max(range.first, fold->size()), end - 1));
   }
   return out.close(faults == 0 ? kSuccess : kNotAll);
 }

@@ -61,9 +61,9 @@ class ResumeVerb final : public Verb {
                  [&previous](const DriverContext& context) -> Result<BatchState> {
                    auto recovered = recover(context, *previous);
                    if (!recovered) return fail(std::move(recovered.error()));
-                   context.observer.notice(fmt::format(
-                       "resumed: {} tasks have ended, {} are with workers that live, {} are recorded as lost",
-                       recovered->ended_before, recovered->adopted, recovered->lost));
+                   context.observer.notice(
+                       fmt::format("resumed: {} ended before, {} with workers that live, {} recorded as lost",
+                                   plural(recovered->ended_before, "task"), recovered->adopted, recovered->lost));
                    return std::move(recovered->state);
                  });
   }

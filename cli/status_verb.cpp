@@ -67,6 +67,7 @@ class Report {
   Json json() const {
     Json json;
     json["batch"] = batch_.path();
+    if (!is_utf8(batch_.path())) json["batch_base64"] = base64(batch_.path());
     json["id"] = batch_.info().batch_id;
     json["name"] = batch_.info().name;
     json["cluster"] = batch_.info().cluster;
@@ -79,6 +80,7 @@ class Report {
     for (std::size_t i = 0; i < counts.size(); ++i) {
       classes[std::string(allot::to_string(static_cast<ExitClass>(i)))] = counts[i];
     }
+    json["incomplete_outputs"] = incomplete_outputs();
     auto& driver = json["driver"] = Json::object();
     driver["state"] = to_string(driver_state(fold_, driver_));
     driver["host"] = driver_ ? Json(driver_->host) : Json(nullptr);
@@ -95,7 +97,7 @@ class Report {
                                    info.name.empty() ? "" : " \"" + printable(info.name) + "\"", info.cluster,
                                    time_text(info.created_ns));
     text += "  " + printable(batch_.path()) + "\n" + driver_text();
-    text += fmt::format("{} tasks:", fold_.size());
+    text += plural(fold_.size(), "task") + ":";
     for (const TaskState state : kStates) {
       if (fold_.count(state) > 0) text += fmt::format(" {} {}", fold_.count(state), allot::to_string(state));
     }
@@ -107,6 +109,7 @@ class Report {
           text += fmt::format("  {:<15}{:>9}\n", allot::to_string(static_cast<ExitClass>(i)), counts[i]);
       }
     }
+    text += incomplete_outputs_text(incomplete_outputs());
     auto running = list(TaskState::running, false);
     if (!running) return running;
     auto failed = list(TaskState::failed, true);
@@ -141,6 +144,12 @@ class Report {
       if (index < counts.size()) ++counts[index];
     }
     return counts;
+  }
+
+  std::uint64_t incomplete_outputs() const {
+    std::uint64_t count = 0;
+    for (std::uint64_t step = 0; step < fold_.size(); ++step) count += fold_.task(step).output_incomplete ? 1 : 0;
+    return count;
   }
 
   std::string driver_text() const {
@@ -200,7 +209,7 @@ class StatusVerb final : public Verb {
         {"status [OPTIONS] BATCH"},
         "Reads the records of a batch, which may be running, and shows what they say. Nothing is changed.\n\n"
         "Exit status: 0 if the batch could be read, whatever became of its tasks; 2 if there is no such batch; 3 if it "
-        "cannot be read.",
+        "cannot be read, or the task table lacks tasks of it, after what is left of it was shown.",
         {{"allot status 06ecx1", "counts, what runs, first failures"},
          {"allot status ./batch --tasks --state failed", "a line per failed task"},
          {"allot status ./batch --tasks --json", "a JSON object per task and line"}}};
@@ -252,7 +261,11 @@ class StatusVerb final : public Verb {
       if (!text) return tell_unreadable(text.error());
       out.write(*text);
     }
-    return out.close(kSuccess);
+    if (fold->missing_steps() == 0) return out.close(kSuccess);
+    out.flush();
+    tell_error(fmt::format("{}: damaged: {} of the batch's {} tasks are missing", batch->task_index_path(),
+                           fold->missing_steps(), fold->size() + fold->missing_steps()));
+    return out.close(kEnvironment);
   }
 
  private:

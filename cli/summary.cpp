@@ -18,10 +18,6 @@ constexpr std::size_t kCommandCharacters = 90;
 constexpr std::size_t kTailLines = 5;
 constexpr std::size_t kTailCharacters = 200;
 
-std::string plural(std::uint64_t count, const std::string& word) {
-  return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s");
-}
-
 std::string headline(const BatchResult& result) {
   const BatchProgress& progress = result.progress;
   std::string text = fmt::format("{}: {} done", plural(progress.total, "task"), progress.done);
@@ -87,6 +83,11 @@ std::string shown_name(const std::string& batch_path) {
   return shell_word(batch_path);
 }
 
+std::string incomplete_outputs_text(std::uint64_t count) {
+  if (count == 0) return "";
+  return fmt::format("the output of {} could not be kept whole; allot output tells which\n", plural(count, "task"));
+}
+
 std::string summary_text(const BatchResult& result, const std::string& batch_path, const CommandLookup& command) {
   std::string text = headline(result);
   if (result.progress.failed > 0) {
@@ -96,10 +97,7 @@ std::string summary_text(const BatchResult& result, const std::string& batch_pat
       }
     }
   }
-  if (result.incomplete_outputs > 0) {
-    text += fmt::format("the output of {} could not be kept whole; allot output tells which\n",
-                        plural(result.incomplete_outputs, "task"));
-  }
+  text += incomplete_outputs_text(result.incomplete_outputs);
   if (result.progress.total > 1) {
     for (const auto& entry : result.highlights.slowest()) {
       text += fmt::format("{:<9}{:>10}  step {}: {}\n", &entry == result.highlights.slowest().data() ? "slowest:" : "",
@@ -118,6 +116,7 @@ std::string summary_text(const BatchResult& result, const std::string& batch_pat
 std::string summary_json(const BatchResult& result, const std::string& batch_path) {
   nlohmann::ordered_json json;
   json["batch"] = batch_path;
+  if (!is_utf8(batch_path)) json["batch_base64"] = base64(batch_path);
   json["tasks"] = result.progress.total;
   json["done"] = result.progress.done;
   json["failed"] = result.progress.failed;
@@ -127,6 +126,7 @@ std::string summary_json(const BatchResult& result, const std::string& batch_pat
   for (std::size_t i = 0; i < result.by_class.size(); ++i) {
     by_class[std::string(to_string(static_cast<ExitClass>(i)))] = result.by_class[i];
   }
+  json["incomplete_outputs"] = result.incomplete_outputs;
   json["wall_seconds"] = result.wall_seconds;
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }

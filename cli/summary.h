@@ -16,7 +16,10 @@ using CommandLookup = std::function<std::string(std::uint64_t)>;
 /// batch lies and what to type next.
 std::string summary_text(const BatchResult& result, const std::string& batch_path, const CommandLookup& command);
 
-/// One JSON object: batch, tasks, done, failed, abandoned, unfinished, by_class, wall_seconds.
+/// A line about outputs that were not kept whole; "" if there are none.
+std::string incomplete_outputs_text(std::uint64_t count);
+
+/// One JSON object; docs/json.md lists its members.
 std::string summary_json(const BatchResult& result, const std::string& batch_path);
 
 /// The last lines of an error text, made safe for a terminal and bounded, each with `margin` in front; "" for "".

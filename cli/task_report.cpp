@@ -56,6 +56,8 @@ Json task_json(const TaskDetail& detail, const TaskSpec& spec) {
   json["read_bytes"] = known(detail.usage.read_bytes);
   json["write_bytes"] = known(detail.usage.write_bytes);
   json["cores"] = known(detail.usage.cores);
+  json["leftover_processes"] =
+      detail.folded.end_kind == EndKind::finished ? Json(detail.leftover_processes) : Json(nullptr);
   json["output_incomplete"] = ended ? Json(detail.folded.output_incomplete) : Json(nullptr);
   json["text"] =
       ended || detail.folded.state == TaskState::abandoned ? text_or_null(detail.exit_info.text) : Json(nullptr);
@@ -97,7 +99,8 @@ std::string task_line(const TaskDetail& detail, const TaskSpec& spec) {
                      detail.folded.attempts == 0 ? "-" : std::to_string(detail.folded.attempts),
                      usage.wall_seconds ? seconds_text(*usage.wall_seconds) : "-",
                      usage.max_rss_bytes ? format_size_rounded(*usage.max_rss_bytes) : "-",
-                     shorten(printable(spec.command_text()), kCommandCharacters));
+                     (has_ended(detail.folded) && detail.folded.output_incomplete ? "[output incomplete] " : "") +
+                         shorten(printable(spec.command_text()), kCommandCharacters));
 }
 
 }  // namespace allot::cli

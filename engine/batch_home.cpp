@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <boost/filesystem.hpp>
+#include <cerrno>
 #include <cstdlib>
 #include <vector>
 
@@ -34,6 +35,7 @@ Result<std::string> batch_home() {
 Result<std::string> find_batch(const std::string& name) {
   boost::system::error_code ignored;
   if (name.find('/') != std::string::npos || fs::exists(fs::path(name) / "batch.json", ignored)) return name;
+  if (ignored && ignored.value() != ENOENT && ignored.value() != ENOTDIR) return name;  // who opens it says why not
   auto home = batch_home();
   if (!home) return fail(std::move(home.error()));
   std::vector<std::string> found;

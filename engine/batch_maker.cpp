@@ -56,8 +56,9 @@ Result<MadeBatch> make_batch(const std::string& path, BatchInfo info, char* cons
   auto plan = collector.finish(count != 1 || source.is_explicit_array());
   if (!plan) return fail(std::move(plan.error()));
   ALLOT_FAULT_POINT("driver_table_synced");
-  // Only a batch whose table is whole is ever driven: a killed driver leaves either nothing to resume or all of it.
-  auto driver = directory->claim();
+  // Only a batch whose table is whole is ever driven: a killed driver leaves either nothing to resume or all of it. The
+  // claim says how much that is, so that a table which becomes shorter later is noticed.
+  auto driver = directory->claim(false, count);
   if (!driver) return fail(std::move(driver.error()));
   discard.forget();
   ALLOT_FAULT_POINT("driver_claimed");

@@ -34,7 +34,9 @@ BatchRun::BatchRun(const DriverContext& context, BatchState state)
       plan_(std::move(state.plan)),
       board_(std::move(state.board)),
       next_submission_(state.next_submission),
-      submissions_(std::move(state.submissions)) {}
+      submissions_(std::move(state.submissions)) {
+  result_.incomplete_outputs = state.incomplete_outputs;
+}
 
 BatchRun::~BatchRun() = default;
 

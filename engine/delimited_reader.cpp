@@ -142,6 +142,18 @@ Result<std::optional<std::string_view>> DelimitedReader::next() {
   }
 }
 
+Result<void> DelimitedReader::skip_byte_order_mark() {
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  skips_mark_ = true;
+  while (end_ - begin_ < kMark.size()) {
+    auto more = fill();
+    if (!more) return fail(std::move(more.error()));
+    if (!*more) break;
+  }
+  if (std::string_view(buffer_).substr(begin_, end_ - begin_).starts_with(kMark)) begin_ += kMark.size();
+  return {};
+}
+
 Result<std::optional<char>> DelimitedReader::first_visible_byte() {
   std::size_t searched = 0;
   for (;;) {
@@ -166,7 +178,7 @@ Result<void> DelimitedReader::rewind() {
   begin_ = end_ = 0;
   number_ = 0;
   at_end_ = false;
-  return {};
+  return skips_mark_ ? skip_byte_order_mark() : Result<void>();
 }
 
 Result<void> DelimitedReader::spool() {

@@ -28,6 +28,9 @@ class DelimitedReader {
   /// Errors: fix_request (an item above kMaxItemBytes; a read error, with errno), gave_up (interrupted).
   Result<std::optional<std::string_view>> next();
 
+  /// Leaves out a UTF-8 byte order mark at the beginning, after rewind() too. Only before the first next().
+  Result<void> skip_byte_order_mark();
+
   /// The first byte that is no space, tab, CR or LF; nothing if there is none. Only before the first next().
   Result<std::optional<char>> first_visible_byte();
 
@@ -56,6 +59,7 @@ class DelimitedReader {
   std::size_t end_ = 0;    // of what was read
   std::uint64_t number_ = 0;
   bool at_end_ = false;
+  bool skips_mark_ = false;
   std::int64_t start_ = -1;  // offset where the input begins; -1: not seekable
   std::int64_t size_ = 0;    // when it was opened
   std::int64_t changed_ns_ = 0;

@@ -56,6 +56,7 @@ struct BatchState {
   TaskBoard board{0};
   std::uint32_t next_submission = 1;
   std::map<std::uint32_t, SubmissionIds> submissions;  ///< those that still have tasks queued or running
+  std::uint64_t incomplete_outputs = 0;                ///< of tasks that have ended
 };
 
 /// A batch of which nothing has been submitted.
@@ -65,7 +66,7 @@ struct BatchResult {
   BatchProgress progress;
   std::array<std::uint64_t, kExitClassCount> by_class{};
   std::uint64_t unknown = 0;             ///< of an earlier driver's tasks, whose fate could not be found out
-  std::uint64_t incomplete_outputs = 0;  ///< ended in this run, with output that could not be kept
+  std::uint64_t incomplete_outputs = 0;  ///< of tasks that have ended, also before this run
   double wall_seconds = 0;
   int stop_requests = 0;
   std::optional<Error> trouble;  ///< why the driver left before the end

@@ -98,8 +98,16 @@ class TaskReader {
       faults_.add(fmt::format("{}:{}:{}: invalid JSON: {}", source_name_, line_number_, error.byte, text));
     } catch (const RefusedJson& error) {
       fault("", error.what());
-    } catch (const Json::exception& error) {  // a number out of range
-      fault("", error.what());
+    } catch (const Json::out_of_range& error) {
+      // "…: number overflow parsing '1e400'"
+      const std::string text = error.what();
+      const auto quote = text.find('\'');
+      const std::string number = quote == std::string::npos ? "" : text.substr(quote + 1, text.size() - quote - 2);
+      is_bad_ = true;
+      faults_.add(fmt::format("{}:{}:{}: the number {} is larger than any that can be meant", source_name_,
+                              line_number_, number.empty() ? 0 : line.find(number) + 1, number));
+    } catch (const Json::exception&) {
+      fault("", "cannot be read as JSON");
     }
     return std::nullopt;
   }

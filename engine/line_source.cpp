@@ -61,6 +61,7 @@ class ShellLineSource final : public TaskSource {
 
 Result<std::unique_ptr<TaskSource>> make_line_source(DelimitedReader reader, LineFormat format,
                                                      std::string base_directory) {
+  if (auto skipped = reader.skip_byte_order_mark(); !skipped) return fail(std::move(skipped.error()));
   if (format == LineFormat::detect) {
     auto first = reader.first_visible_byte();
     if (!first) return fail(std::move(first.error()));

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "ledger/environment.h"
 #include "ledger/fold.h"
 #include "ledger/record_file.h"
 #include "ledger/task_table.h"
@@ -56,8 +57,20 @@ class Recovery {
       : context_(context), previous_(previous) {}
 
   Result<Recovered> run() {
+    if (auto environment = read_environment(context_.batch.environment_path()); !environment) {
+      return fail(ErrorCode::gave_up, environment.error().message);
+    }
     auto before = Fold::load(context_.batch);
     if (!before) return fail(std::move(before.error()));
+    if (before->missing_steps() > 0) {
+      return fail(
+          ErrorCode::gave_up,
+          fmt::format("{}: damaged: it names the rows of {} tasks, and the batch has {}; the batch cannot be "
+                      "finished without them, and what it has is left as it is",
+                      context_.batch.task_index_path(), before->size(), before->size() + before->missing_steps()));
+    }
+    // A writer that opens its file again cuts off what is behind the last whole record: the first look counts.
+    gap_ = before->gap();
     if (auto asked = ask_about_submissions(*before); !asked) return fail(std::move(asked.error()));
     // What ended while the distributor was asked has been recorded before it answered.
     auto fold = Fold::load(context_.batch);
@@ -65,7 +78,8 @@ class Recovery {
     for (std::size_t i = 0; i < fold->damage().size() && i < kMostDamageTold; ++i) {
       context_.observer.notice("the ledger is damaged: " + fold->damage()[i]);
     }
-    find_whether_rebooted();
+    if (fold->gap() && (!gap_ || !gap_->is_proven)) gap_ = fold->gap();
+    fold_ = &*fold;
     settle_tasks(*fold);
     if (auto planned = make_plan(*fold); !planned) return fail(std::move(planned.error()));
     if (auto flushed = context_.log.flush(); !flushed) return fail(std::move(flushed.error()));
@@ -92,8 +106,8 @@ class Recovery {
         if (known.answer != Answer::unknown || Clock::now() > deadline) break;
         if (!told) {
           context_.observer.notice(
-              fmt::format("it is not known yet what became of {} tasks of submission {}: {}; asking again", count,
-                          number, known.evidence));
+              fmt::format("it is not known yet what became of {} task{} of submission {}: {}; asking again", count,
+                          count == 1 ? "" : "s", number, known.evidence));
         }
         pollfd waiting{context_.stop.descriptor(), POLLIN, 0};
         ::poll(&waiting, 1, kAskAgainMilliseconds);
@@ -106,9 +120,24 @@ class Recovery {
     return {};
   }
 
-  void find_whether_rebooted() {
-    if (!previous_ || previous_->host != host_name() || previous_->boot_id == boot_id()) return;
-    is_rebooted_ = !left_in_order(context_.batch, previous_->epoch);
+  // Whether this host was booted since the submission was intended, so that started records may have been lost with the
+  // page cache. The driver that intended it says so, not the last one: that one may have come after the boot and died
+  // before it recorded a verdict.
+  bool is_rebooted_since(std::uint32_t number) {
+    const auto [known, is_new] = rebooted_.try_emplace(number, false);
+    if (!is_new) return known->second;
+    const FoldedSubmission* submission = fold_->submission(number);
+    const std::string writer = submission == nullptr ? "" : fold_->record_files()[submission->file];
+    const auto* opened =
+        submission != nullptr && fold_->sessions()[submission->file] ? &*fold_->sessions()[submission->file] : nullptr;
+    const bool is_last = !previous_ || opened == nullptr || writer == "driver-" + std::to_string(previous_->epoch);
+    std::string host = opened != nullptr ? opened->host : "", boot = opened != nullptr ? opened->boot_id : "";
+    if (is_last && previous_) {
+      host = previous_->host;
+      boot = previous_->boot_id;
+    }
+    if (host != host_name() || boot == boot_id()) return false;
+    return known->second = !(is_last && previous_ && left_in_order(context_.batch, previous_->epoch));
   }
 
   void settle_tasks(const Fold& fold) {
@@ -130,6 +159,7 @@ class Recovery {
           if (runs_again(task.exit_class) || ALLOT_SABOTAGED("engine_rerun_finished")) break;
           board.set_end(step, task.exit_class);
           ++recovered_.ended_before;
+          if (task.output_incomplete) ++recovered_.state.incomplete_outputs;
           break;
         case TaskState::queued:
         case TaskState::running:
@@ -141,9 +171,8 @@ class Recovery {
       if (!answer.ids) continue;
       recovered_.state.submissions[number] = {answer.ids->base, answer.ids->is_array, answer.ids->step_origin};
     }
-    for (const auto& submission : fold.submissions()) {
-      recovered_.state.next_submission = std::max(recovered_.state.next_submission, submission.intent.submission + 1);
-    }
+    // A damaged intent's number is known by what followed it, and is not given to another submission.
+    recovered_.state.next_submission = std::max(recovered_.state.next_submission, fold.highest_submission() + 1);
   }
 
   void settle_unfinished(std::uint64_t step, const FoldedTask& task) {
@@ -157,21 +186,33 @@ class Recovery {
       ++recovered_.adopted;
     } else if (answer == Answer::unknown) {
       board.set_stage(step, TaskStage::unknown);
-    } else if (is_running || is_rebooted_) {
-      const std::string& evidence = found->second.evidence;
-      VerdictRecord verdict;
-      verdict.key = {static_cast<std::uint32_t>(step), task.submission, task.restart};
-      verdict.started = is_running;
-      verdict.exit_info.exit_class = ExitClass::lost;
-      verdict.exit_info.text =
-          is_running
-              ? "it started, and no end of it was recorded; " + evidence
-              : "the host was booted again since it was queued, so a record of its start may be missing; " + evidence;
-      verdict.at_ns = unix_nanoseconds();
-      if (!ALLOT_SABOTAGED("engine_no_verdict")) context_.log.note(verdict);
-      if (is_running && board[step].attempt == 0) ++board.edit(step).attempt;
-      ++recovered_.lost;
+    } else if (is_running) {
+      bury(step, task, true,
+           "it started, and no end of it was recorded" + (gap_ && gap_->is_proven ? " (" + gap_->text + "); " : "; ") +
+               found->second.evidence);
+    } else if (gap_) {
+      bury(step, task, gap_->is_proven,
+           gap_->text + ", so a record of its start or end may be missing; " + found->second.evidence);
+    } else if (is_rebooted_since(task.submission)) {
+      bury(step, task, false,
+           "the host was booted again since it was queued, so a record of its start may be missing; " +
+               found->second.evidence);
     }
+  }
+
+  // Records that a run is lost, or may have been one: without that it must not run again.
+  void bury(std::uint64_t step, const FoldedTask& task, bool counts_as_run, std::string evidence) {
+    VerdictRecord verdict;
+    verdict.key = {static_cast<std::uint32_t>(step), task.submission, task.restart};
+    verdict.started = counts_as_run;
+    verdict.exit_info.exit_class = ExitClass::lost;
+    verdict.exit_info.text = std::move(evidence);
+    verdict.at_ns = unix_nanoseconds();
+    if (!ALLOT_SABOTAGED("engine_no_verdict")) context_.log.note(verdict);
+    TaskCell& cell = recovered_.state.board.edit(step);
+    // Of a run with a started record the ledger has counted the attempt.
+    if (counts_as_run && (task.state == TaskState::queued || cell.attempt == 0)) ++cell.attempt;
+    ++recovered_.lost;
   }
 
   Result<void> make_plan(const Fold& fold) {
@@ -201,7 +242,9 @@ class Recovery {
   const DriverContext& context_;
   const std::optional<DriverIdentity>& previous_;
   std::map<std::uint32_t, Reconciliation> answers_;  // by submission
-  bool is_rebooted_ = false;
+  std::map<std::uint32_t, bool> rebooted_;           // by submission
+  std::optional<RecordGap> gap_;
+  const Fold* fold_ = nullptr;
   Recovered recovered_;
 };
 

@@ -45,8 +45,8 @@ Result<std::unique_ptr<TaskSource>> make_line_source(DelimitedReader reader, Lin
                                                      std::string base_directory);
 
 /// The words of a command in which {} stands for the argument and {#} for the step; each word stays one argument.
-/// With several arguments per task, {1}, {2}, … stand for one of them and {} for all, a space between. A template
-/// without any of these gets the arguments as further words at its end.
+/// With several arguments per task, {1}, {2}, … stand for one of them and {} for all, a space between; with one, {1}
+/// does as a word of its own. A template without any of these gets the arguments as further words at its end.
 class CommandTemplate {
  public:
   /// `arguments_per_task` 0: nothing but {#} is replaced. Words must not be empty as a list.
@@ -56,6 +56,8 @@ class CommandTemplate {
   void fill(const std::vector<std::string_view>& arguments, std::uint64_t step, std::vector<std::string>& argv) const;
 
   bool uses_step() const { return uses_step_; }
+  /// What names an argument that there is not, as it stands in a word; "": nothing. Then nothing may be filled.
+  const std::string& fault() const { return fault_; }
 
  private:
   // A word is a row of pieces: text, then what is put behind it.
@@ -64,10 +66,11 @@ class CommandTemplate {
     enum class Then : std::uint8_t { nothing, step, all_arguments, one_argument } then = Then::nothing;
     std::size_t argument = 0;
   };
-  static std::vector<Piece> split(const std::string& word, std::size_t arguments_per_task);
+  std::vector<Piece> split(const std::string& word, std::size_t arguments_per_task);
 
   std::vector<std::vector<Piece>> words_;
   bool uses_step_ = false;
+  std::string fault_;
 };
 
 /// One task per combination of one element of each list, the last list varying fastest.

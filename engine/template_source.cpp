@@ -23,15 +23,20 @@ std::vector<CommandTemplate::Piece> CommandTemplate::split(const std::string& wo
     } else if (arguments_per_task > 0 && word.compare(at, 2, "{}") == 0) {
       take(2, Piece::Then::all_arguments);
     } else {
-      // {1} is text where there is only one argument: it is common in regular expressions.
+      // Where there is only one argument, {1} inside of a word is text: it is common in regular expressions.
+      const bool is_alone = at == 0 && word.find('}') + 1 == word.size();
       std::size_t number = 0;
       std::size_t digits = at + 1;
-      while (arguments_per_task > 1 && word[at] == '{' && digits < word.size() && digits < at + 5 &&
-             std::isdigit(static_cast<unsigned char>(word[digits]))) {
+      while ((arguments_per_task > 1 || (arguments_per_task == 1 && is_alone)) && word[at] == '{' &&
+             digits < word.size() && digits < at + 5 && std::isdigit(static_cast<unsigned char>(word[digits]))) {
         number = 10 * number + static_cast<std::size_t>(word[digits++] - '0');
       }
-      if (number >= 1 && number <= arguments_per_task && digits < word.size() && word[digits] == '}') {
+      const bool is_number = digits > at + 1 && digits < word.size() && word[digits] == '}';
+      if (is_number && number >= 1 && number <= arguments_per_task) {
         take(digits + 1 - at, Piece::Then::one_argument, number - 1);
+      } else if (is_number) {
+        fault_ = word.substr(at, digits + 1 - at);
+        return pieces;
       } else {
         pieces.back().text += word[at++];
       }
@@ -86,10 +91,19 @@ void CommandTemplate::fill(const std::vector<std::string_view>& arguments, std::
 
 namespace {
 
+Result<void> check_arguments(const CommandTemplate& command, std::size_t arguments_per_task) {
+  if (command.fault().empty()) return {};
+  const std::string known =
+      arguments_per_task == 1 ? "{1} is the only one" : fmt::format("there are {{1}} to {{{}}}", arguments_per_task);
+  return fail(ErrorCode::fix_request, fmt::format("{} in the command names no argument: {}", command.fault(), known));
+}
+
 class ProductSource final : public TaskSource {
  public:
   ProductSource(std::vector<std::string> words, std::vector<std::vector<std::string>> lists)
       : template_(std::move(words), lists.size()), lists_(std::move(lists)) {}
+
+  Result<void> check() override { return check_arguments(template_, lists_.size()); }
 
   Result<void> deliver(TaskCollector& to) override {
     for (const auto& list : lists_) {
@@ -119,6 +133,8 @@ class EachSource final : public TaskSource {
  public:
   EachSource(std::vector<std::string> words, DelimitedReader reader)
       : template_(std::move(words), 1), reader_(std::move(reader)) {}
+
+  Result<void> check() override { return check_arguments(template_, 1); }
 
   Result<void> deliver(TaskCollector& to) override {
     TaskSpec task;

@@ -225,6 +225,8 @@ Result<BatchDirectory> BatchDirectory::open(const std::string& path) {
   batch.path_ = clean_path(path);
   const std::string json_path = batch.path_ + "/batch.json";
   if (!fs::exists(json_path, error)) {
+    // A directory that may not be searched says nothing of what is in it.
+    if (error && error.value() != ENOENT) return fail(errno_error(error.value(), json_path));
     return fail(ErrorCode::fix_request, batch.path_ + ": is no batch: it has no batch.json");
   }
   auto text = read_file(json_path, kMaxJsonBytes);
@@ -245,7 +247,7 @@ Result<std::optional<DriverIdentity>> BatchDirectory::current_driver() const {
   return std::optional(std::move(*driver));
 }
 
-Result<DriverIdentity> BatchDirectory::claim(bool take_over_other_host) const {
+Result<DriverIdentity> BatchDirectory::claim(bool take_over_other_host, std::optional<std::uint64_t> tasks) const {
   auto holder = current_driver();
   if (!holder) return fail(std::move(holder.error()));
   if (*holder && !left_in_order(record_path("driver-" + std::to_string((*holder)->epoch)))) {
@@ -259,6 +261,7 @@ Result<DriverIdentity> BatchDirectory::claim(bool take_over_other_host) const {
   driver.pid = self.pid;
   driver.start_ticks = self.start_ticks;
   driver.since_ns = unix_now_ns();
+  driver.tasks = tasks || !*holder ? tasks : (*holder)->tasks;
 
   const std::string directory = path_ + "/epochs";
   ClaimFile file(directory);

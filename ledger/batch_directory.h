@@ -2,7 +2,7 @@
 // A batch directory: where everything that is known of a batch lies, and who may drive it.
 //
 //   batch.json            BatchInfo, written once (temporary name, fsync, rename)
-//   environment           the tasks' environment, NUL-separated NAME=VALUE (0600); see environment.h
+//   environment           the tasks' environment, checksummed (0600); see environment.h
 //   tasks.data tasks.index   the task table: task_table.h
 //   epochs/N              one file per driver, made with link(2): the highest N drives the batch
 //   records/NAME          append-only records, one writer each: host-k (slots), driver-N (drivers): record.h
@@ -43,6 +43,8 @@ struct DriverIdentity {
   std::int64_t pid = 0;
   std::uint64_t start_ticks = 0;  ///< field 22 of /proc/PID/stat: tells a reused pid apart
   std::int64_t since_ns = 0;      ///< Unix time
+  /// Steps in the table of a batch that was made whole, handed on from driver to driver; nothing where it may grow.
+  std::optional<std::uint64_t> tasks;
 };
 
 enum class OutputStream { standard_output, standard_error };
@@ -75,8 +77,9 @@ class BatchDirectory {
 
   /// Becomes the driver: makes epochs/N with N one above the highest. Refused with fix_request, naming the holder,
   /// while the holder lives on this host (pid, start time and boot id agree), or sits on another host unless
-  /// `take_over_other_host`. Lost races are errors (retry_later), never two drivers with one epoch.
-  Result<DriverIdentity> claim(bool take_over_other_host = false) const;
+  /// `take_over_other_host`. Lost races are errors (retry_later), never two drivers with one epoch. `tasks`: steps in
+  /// the table, which is whole; without it the claim says what the one before said.
+  Result<DriverIdentity> claim(bool take_over_other_host = false, std::optional<std::uint64_t> tasks = {}) const;
 
  private:
   std::string path_;

@@ -113,13 +113,29 @@ class Fields {
   std::optional<Error> error_;
 };
 
+// "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing value - …; last read:
+// '…'; expected …" without the library's own words.
+std::string words_of(const json::exception& error) {
+  std::string text = error.what();
+  const auto cut = [&text](std::string_view from, std::string_view to) {
+    const auto begin = text.find(from);
+    const auto end = begin == std::string::npos ? begin : text.find(to, begin);
+    if (end != std::string::npos) text.erase(begin, end + to.size() - begin);
+  };
+  cut("[json.", "] ");
+  cut("syntax error while", " - ");
+  if (text.starts_with("parse error")) return "it is no JSON: " + text.substr(std::string_view("parse error ").size());
+  const auto quote = text.find('\'');
+  return quote == std::string::npos ? "it is no JSON" : "the number " + text.substr(quote) + " is too large";
+}
+
 Result<json> parse_object(std::string_view text, const std::string& path) {
   try {
     json object = json::parse(text);
     if (object.is_object()) return object;
     return fail(ErrorCode::gave_up, path + ": damaged: it holds no JSON object");
   } catch (const json::exception& e) {
-    return fail(ErrorCode::gave_up, path + ": damaged: " + e.what());
+    return fail(ErrorCode::gave_up, path + ": damaged: " + words_of(e));
   }
 }
 
@@ -183,6 +199,7 @@ std::string to_json(const DriverIdentity& driver) {
       {"epoch", driver.epoch}, {"host", text_to_json(driver.host)}, {"boot_id", text_to_json(driver.boot_id)},
       {"pid", driver.pid},     {"start_ticks", driver.start_ticks}, {"since_ns", driver.since_ns},
   };
+  if (driver.tasks) object["tasks"] = *driver.tasks;
   return object.dump(2) + "\n";
 }
 
@@ -223,6 +240,7 @@ Result<DriverIdentity> parse_driver_identity(std::string_view text, const std::s
   fields.read("pid", driver.pid);
   fields.read("start_ticks", driver.start_ticks);
   fields.read("since_ns", driver.since_ns);
+  fields.read_if_there("tasks", driver.tasks);
   if (fields.error()) return fail(std::move(*fields.error()));
   return driver;
 }

@@ -59,6 +59,7 @@ void DetailReader::take_facts(const RecordRef& ref, const Record& record, TaskDe
     detail.usage.node = detail.node;
     detail.standard_output = finished->standard_output;
     detail.standard_error = finished->standard_error;
+    detail.leftover_processes = finished->leftover_processes;
     detail.output_writer = fold_.record_files_[ref.file];
   } else if (const auto* verdict = std::get_if<VerdictRecord>(&record)) {
     detail.ended_ns = verdict->at_ns;
@@ -87,9 +88,15 @@ std::string DetailReader::describe(const RecordRef& ref, const Record& record) c
   } else if (const auto* finished = std::get_if<FinishedRecord>(&record)) {
     line += worker + allot::describe(finished->exit_info);
     if (finished->usage.wall_seconds) line += fmt::format(", wall {:.2f} s", *finished->usage.wall_seconds);
+    if (const auto left = finished->leftover_processes; left > 0) {
+      line += left == 1 ? ", 1 process that outlived the command was ended"
+                        : fmt::format(", {} processes that outlived the command were ended", left);
+    }
   } else if (const auto* verdict = std::get_if<VerdictRecord>(&record)) {
     line += fmt::format("driver's verdict ({}): {}{}", driver, allot::describe(verdict->exit_info),
-                        verdict->started ? "" : ", never started");
+                        verdict->started                                   ? ""
+                        : verdict->exit_info.exit_class == ExitClass::lost ? ", no start is known"
+                                                                           : ", never started");
     append_text(line, verdict->exit_info.text);
   } else if (const auto* withdrawn = std::get_if<WithdrawnRecord>(&record)) {
     line += fmt::format("driver's record ({}): withdrawn", driver);

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "ledger/bytes.h"
+#include "ledger/checksum.h"
 #include "process/fd.h"
 
 namespace allot {
@@ -52,6 +54,9 @@ constexpr std::array<std::string_view, 9> kNodeNames = {"CUDA_VISIBLE_DEVICES",
                                                         "ARRAY_STEP_ID",
                                                         "HOSTNAME"};
 
+constexpr std::string_view kEnvironmentHeader = "ALLOTEN1";
+constexpr std::size_t kHeaderBytes = 16;  // with u32 length and u32 checksum of what follows
+
 }  // namespace
 
 bool is_secret_name(std::string_view name) {
@@ -84,7 +89,8 @@ Environment capture_environment(char* const* variables) {
 }
 
 Result<void> write_environment(const std::string& path, const Environment& environment) {
-  std::string bytes;
+  std::string bytes(kEnvironmentHeader);
+  bytes.resize(kHeaderBytes);
   for (const auto& [name, value] : environment) {
     if (name.empty() || name.find('=') != std::string::npos || name.find('\0') != std::string::npos ||
         value.find('\0') != std::string::npos) {
@@ -95,14 +101,33 @@ Result<void> write_environment(const std::string& path, const Environment& envir
     }
     bytes.append(name).append(1, '=').append(value).append(1, '\0');
   }
+  const std::string_view payload = std::string_view(bytes).substr(kHeaderBytes);
+  if (payload.size() > UINT32_MAX) return fail(ErrorCode::fix_request, path + ": the environment is too large");
+  ledger::store(bytes.data() + kEnvironmentHeader.size(), static_cast<std::uint32_t>(payload.size()));
+  ledger::store(bytes.data() + kEnvironmentHeader.size() + 4, ledger::checksum(payload));
   return write_file_durably(path, bytes, 0600);
 }
 
 Result<Environment> read_environment(const std::string& path) {
   auto bytes = read_file(path);
   if (!bytes) return fail(bytes.error().with_context("the batch's environment cannot be read"));
+  const auto damaged = [&](const std::string& why) {
+    return fail(ErrorCode::gave_up,
+                path + ": damaged (" + why + "), so no task can be run with the environment it was to have");
+  };
   Environment environment;
   std::string_view rest = *bytes;
+  if (rest.empty()) return damaged("it is empty");
+  if (rest.starts_with(kEnvironmentHeader)) {
+    if (rest.size() < kHeaderBytes) return damaged("it ends within its first bytes");
+    const auto length = ledger::load<std::uint32_t>(rest.data() + kEnvironmentHeader.size());
+    const auto sum = ledger::load<std::uint32_t>(rest.data() + kEnvironmentHeader.size() + 4);
+    rest.remove_prefix(kHeaderBytes);
+    if (rest.size() != length) {
+      return damaged("it holds " + std::to_string(rest.size()) + " bytes of " + std::to_string(length));
+    }
+    if (ledger::checksum(rest) != sum) return damaged("its checksum does not match");
+  }
   while (!rest.empty()) {
     const std::size_t end = rest.find('\0');
     const std::size_t equals = rest.substr(0, end).find('=');

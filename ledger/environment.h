@@ -25,8 +25,10 @@ bool is_node_name(std::string_view name);
 /// dropped.
 Environment capture_environment(char* const* variables);
 
-/// NUL-separated NAME=VALUE, 0600, via a temporary name and rename.
+/// Length and checksum, then NUL-separated NAME=VALUE; 0600, via a temporary name and rename.
 Result<void> write_environment(const std::string& path, const Environment& environment);
+/// Errors: gave_up with the reason, where it is not as it was written. One without length and checksum, as allot wrote
+/// them at first, is read as it is; an empty file is no environment.
 Result<Environment> read_environment(const std::string& path);
 
 }  // namespace allot

@@ -65,8 +65,9 @@ struct TaskDetail {
   UsageStats usage;             ///< of the current run; empty without a finished record
   OutputExtent standard_output;
   OutputExtent standard_error;
-  std::string output_writer;          ///< name of the writer whose output files hold the extents; empty: no output
-  std::vector<std::string> evidence;  ///< one line per witness, oldest first; late results of superseded runs too
+  std::uint32_t leftover_processes = 0;  ///< that outlived the command and were ended
+  std::string output_writer;             ///< name of the writer whose output files hold the extents; empty: no output
+  std::vector<std::string> evidence;     ///< one line per witness, oldest first; late results of superseded runs too
 };
 
 /// A submission as the ledger knows it.
@@ -75,6 +76,7 @@ struct FoldedSubmission {
   bool accepted = false;  ///< a submitted record without error was found; with one (`error`) it never took effect
   std::string native_id;
   std::string error;
+  std::uint16_t file = 0;  ///< index into record_files(): of the driver that wrote the intent
 };
 
 /// Rules (DESIGN.md "Rules that settle"): the current run of a task is the one of its newest submission; a worker
@@ -93,6 +95,7 @@ class Fold {
 
   const std::vector<FoldedSubmission>& submissions() const { return submissions_; }  ///< by number, ascending
   const FoldedSubmission* submission(std::uint32_t number) const;
+  std::uint32_t highest_submission() const { return highest_submission_; }        ///< that any record names
   const std::vector<std::string>& record_files() const { return record_files_; }  ///< writer names
   /// The newest session of each writer (by record_files() index); nothing for files without an opened record.
   const std::vector<std::optional<OpenedRecord>>& sessions() const { return sessions_; }
@@ -100,6 +103,11 @@ class Fold {
   /// One line for each torn tail, damaged region, unknown record type and contradiction found; names file and offset.
   const std::vector<std::string>& damage() const { return damage_; }
   bool ended() const { return ended_; }  ///< the newest driver left in order
+  /// The first one found: with it, a missing started record proves nothing. A torn tail is none: what it was to say
+  /// was not said yet.
+  const std::optional<RecordGap>& gap() const { return gap_; }
+  /// Steps that the driver's claim or an intent names, and the task table does not.
+  std::uint64_t missing_steps() const { return missing_steps_; }
 
   std::uint64_t count(TaskState state) const;
 
@@ -132,6 +140,9 @@ class Fold {
   std::vector<std::string> damage_;
   std::array<std::uint64_t, 6> counts_{};  ///< by TaskState
   bool ended_ = false;
+  std::optional<RecordGap> gap_;
+  std::uint64_t missing_steps_ = 0;
+  std::uint32_t highest_submission_ = 0;
 };
 
 }  // namespace allot

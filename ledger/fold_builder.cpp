@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include "ledger/fold_builder.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <boost/filesystem.hpp>
 #include <limits>
+#include <set>
 #include <tuple>
 
+#include "ledger/bytes.h"
+#include "ledger/task_codec.h"
 #include "process/fd.h"
 
 namespace allot {
@@ -58,6 +62,8 @@ void FoldBuilder::damage(std::string line) {
 
 Result<Fold> FoldBuilder::build() {
   if (auto listed = list_files(); !listed) return fail(std::move(listed.error()));
+  find_missing_files();
+  if (auto driver = fold_.batch_.current_driver(); driver && *driver) claimed_steps_ = (*driver)->tasks;
   fold_.tasks_.resize(steps_in_table());
   for (std::size_t file = 0; file < fold_.record_files_.size(); ++file) {
     if (auto read = read_file(static_cast<std::uint16_t>(file)); !read) return fail(std::move(read.error()));
@@ -69,6 +75,7 @@ Result<Fold> FoldBuilder::build() {
   std::sort(fold_.other_records_.begin(), fold_.other_records_.end());
   number_attempts();
   settle_states();
+  check_table();
   find_whether_ended();
   if (unlisted_damage_ > 0) fold_.damage_.push_back("… and " + std::to_string(unlisted_damage_) + " more like these");
   return std::move(fold_);
@@ -106,11 +113,57 @@ Result<void> FoldBuilder::read_file(std::uint16_t file) {
                                        return take(payload, {file, offset});
                                      });
   if (!report) return fail(std::move(report.error()));
-  report_damage("records/" + fold_.record_files_[file], *report);
+  report_damage(file, *report);
   return {};
 }
 
-void FoldBuilder::report_damage(const std::string& name, const ScanReport& report) {
+void FoldBuilder::note_gap(std::string text, bool is_proven) {
+  if (!fold_.gap_ || (is_proven && !fold_.gap_->is_proven)) fold_.gap_ = RecordGap{std::move(text), is_proven};
+}
+
+bool FoldBuilder::has_output(const std::string& writer) const {
+  for (const OutputStream stream : {OutputStream::standard_output, OutputStream::standard_error}) {
+    struct stat status {};
+    if (::stat(fold_.batch_.output_path(writer, stream).c_str(), &status) == 0 && status.st_size > 0) return true;
+  }
+  return false;
+}
+
+// A worker node makes its record file before the files of its output.
+void FoldBuilder::find_missing_files() {
+  namespace fs = boost::filesystem;
+  std::set<std::string> known(fold_.record_files_.begin(), fold_.record_files_.end());
+  boost::system::error_code error, ignored;
+  for (fs::directory_iterator it(fold_.batch_.path() + "/output", error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string writer = it->path().stem().string();
+    const std::string suffix = it->path().extension().string();
+    if ((suffix != ".out" && suffix != ".err") || !known.insert(writer).second) continue;
+    // Of a batch that is being run both may have come since the records were listed.
+    if (!has_output(writer) || fs::exists(fold_.batch_.record_path(writer), ignored)) continue;
+    const std::string text = "records/" + writer + " is missing: there is output of its worker node";
+    damage(text);
+    note_gap(text);
+  }
+}
+
+void FoldBuilder::report_damage(std::uint16_t file, const ScanReport& report) {
+  const std::string name = "records/" + fold_.record_files_[file];
+  if (epochs_[file] == 0) {
+    if (!report.damaged.empty()) {
+      note_gap(name + " is damaged at " + std::to_string(report.damaged.front().offset));
+    } else if (report.tail_is_damaged) {
+      note_gap(name + " is damaged at " + std::to_string(report.valid_end));
+    } else if (report.last_sequence == 0) {
+      // A worker node that has begun meanwhile has written a record before the output.
+      struct stat status {};
+      const bool has_run = has_output(fold_.record_files_[file]) &&
+                           ::stat(fold_.batch_.record_path(fold_.record_files_[file]).c_str(), &status) == 0 &&
+                           static_cast<std::size_t>(status.st_size) < sizeof kRecordFileHeader;
+      if (has_run) damage(name + " holds no record, and there is output of its worker node");
+      note_gap(name + " holds no record", has_run);
+    }
+  }
   for (const DamagedRegion& region : report.damaged) {
     damage(name + " @" + std::to_string(region.offset) + ": " + std::to_string(region.length) +
            " bytes are damaged; the records in them are lost, those around them are not");
@@ -118,7 +171,8 @@ void FoldBuilder::report_damage(const std::string& name, const ScanReport& repor
   if (report.more_damaged > 0) damage(name + ": " + std::to_string(report.more_damaged) + " more damaged regions");
   if (report.torn_bytes > 0) {
     damage(name + " @" + std::to_string(report.valid_end) + ": the last " + std::to_string(report.torn_bytes) +
-           " bytes are no whole record: its writer died over it, or is writing it now");
+           (report.tail_is_damaged ? " bytes are damaged; the records in them are lost"
+                                   : " bytes are no whole record: its writer died over it, or is writing it now"));
   }
   if (report.unknown_records > 0) {
     damage(name + ": " + std::to_string(report.unknown_records) +
@@ -133,6 +187,7 @@ PayloadAnswer FoldBuilder::take(std::string_view payload, Place place) {
     const bool started = type == RecordType::started;
     const auto glance = started ? ledger::glance_at_started(payload) : ledger::glance_at_finished(payload);
     if (!glance) return PayloadAnswer::damaged;
+    see_submission(glance->key.submission);
     add_run_record(*glance, started ? RefKind::started : RefKind::finished, place);
     return PayloadAnswer::next;
   }
@@ -157,10 +212,12 @@ PayloadAnswer FoldBuilder::take(std::string_view payload, Place place) {
     act.started = verdict->started;
     act.exit_class = verdict->exit_info.exit_class;
     act.number = ledger::outcome_number(verdict->exit_info);
+    see_submission(verdict->key.submission);
     acts_.push_back(act);
   } else if (auto* withdrawn = std::get_if<WithdrawnRecord>(&record)) {
     act.kind = DriverAct::Kind::withdrawn;
     act.key.submission = withdrawn->submission;
+    see_submission(withdrawn->submission);
     act.list = static_cast<std::uint32_t>(withdrawn_steps_.size());
     withdrawn_steps_.push_back(std::move(withdrawn->steps));
     acts_.push_back(act);
@@ -174,6 +231,8 @@ PayloadAnswer FoldBuilder::take(std::string_view payload, Place place) {
 
 void FoldBuilder::take_intent(IntentRecord&& intent, Place place) {
   if (intent.submission == 0) return damage(name_of(place) + ": an intent without a submission's number");
+  see_submission(intent.submission);
+  if (!intent.steps.empty()) intended_steps_ = std::max(intended_steps_, intent.steps.back() + 1);
   DriverAct act;
   act.place = place;
   act.key.submission = intent.submission;
@@ -181,6 +240,7 @@ void FoldBuilder::take_intent(IntentRecord&& intent, Place place) {
   auto& [known, known_place] = it->second;
   if (is_new) {
     known.intent = std::move(intent);
+    known.file = place.file;
     known_place = place;
     acts_.push_back(act);
     return;
@@ -199,10 +259,12 @@ void FoldBuilder::take_intent(IntentRecord&& intent, Place place) {
   if (epochs_[place.file] <= epochs_[known_place.file]) return;
   known = FoldedSubmission{};
   known.intent = std::move(intent);
+  known.file = place.file;
   known_place = place;
 }
 
 void FoldBuilder::take_submitted(SubmittedRecord&& submitted, Place place) {
+  see_submission(submitted.submission);
   auto it = submissions_.find(submitted.submission);
   if (it == submissions_.end()) {
     return damage(name_of(place) + ": the answer to submission " + std::to_string(submitted.submission) +
@@ -452,10 +514,60 @@ void FoldBuilder::find_whether_ended() {
   fold_.ended_ = left_in_order_.back() && (!*driver || (*driver)->epoch <= epochs_.back());
 }
 
-std::uint64_t FoldBuilder::steps_in_table() const {
+// Tells what the table lacks, and what was appended to it by nobody.
+void FoldBuilder::check_table() {
+  const std::uint64_t size = fold_.tasks_.size();
+  const std::uint64_t entries = index_entries();
+  if (entries > size && (claimed_steps_ || steps_in_table() <= size)) {
+    damage("tasks.index: " + std::to_string(entries - size) + " entries behind the " + std::to_string(size) +
+           " of this batch lead to no task; they do not count");
+  }
+  const std::uint64_t wanted = std::max(claimed_steps_.value_or(0), intended_steps_);
+  if (wanted <= size) return;
+  fold_.missing_steps_ = wanted - size;
+  // Of an intent's steps apply_intent() has told.
+  if (claimed_steps_.value_or(0) <= size) return;
+  // Before what follows from it.
+  fold_.damage_.insert(fold_.damage_.begin(), "tasks.index: damaged: it names the rows of " + std::to_string(size) +
+                                                  " tasks, and the batch has " + std::to_string(*claimed_steps_));
+}
+
+std::uint64_t FoldBuilder::index_entries() const {
   struct stat status {};
   if (::stat(fold_.batch_.task_index_path().c_str(), &status) != 0) return 0;  // a batch without tasks so far
-  return std::min<std::uint64_t>(static_cast<std::uint64_t>(status.st_size) / 8, std::uint64_t{1} << 32);
+  return std::min<std::uint64_t>(static_cast<std::uint64_t>(status.st_size) / ledger::kIndexEntryBytes,
+                                 ledger::kMaxSteps);
+}
+
+// Never more than there are rows for: a hole at the end of the index, which costs nobody anything, must not make a
+// reader allocate. A few bad entries stay, since they may be damaged ones of tasks.
+std::uint64_t FoldBuilder::steps_in_table() const {
+  constexpr std::uint64_t kMostBadEntries = 4096;
+  const std::uint64_t entries = index_entries();
+  if (claimed_steps_) return std::min(entries, *claimed_steps_);
+  if (entries <= kMostBadEntries) return entries;
+  Fd index(::open(fold_.batch_.task_index_path().c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat data {};
+  if (!index || ::stat(fold_.batch_.task_data_path().c_str(), &data) != 0) return 0;
+  const auto leads_to_row = [&](std::uint64_t step) {
+    char entry[ledger::kIndexEntryBytes] = {};
+    const auto at = static_cast<off_t>(step * sizeof entry);
+    if (pread_all(index.get(), entry, sizeof entry, at) != sizeof entry) return false;
+    const auto offset = ledger::load<std::uint64_t>(entry);
+    return offset >= ledger::kTaskDataHeader.size() && offset < static_cast<std::uint64_t>(data.st_size);
+  };
+  std::uint64_t good = 0;
+  std::uint64_t bad = entries;  // the first from which on none leads anywhere
+  if (leads_to_row(entries - 1)) return entries;
+  for (--bad; good < bad;) {
+    const std::uint64_t middle = good + (bad - good) / 2;
+    if (leads_to_row(middle)) {
+      good = middle + 1;
+    } else {
+      bad = middle;
+    }
+  }
+  return entries - good > kMostBadEntries ? good : entries;
 }
 
 }  // namespace allot

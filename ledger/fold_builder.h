@@ -8,8 +8,10 @@
 // nothing is made up.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,9 +47,14 @@ class FoldBuilder {
   };
 
   Result<void> list_files();
+  void find_missing_files();
+  void check_table();
+  void note_gap(std::string text, bool is_proven = true);
   Result<void> read_file(std::uint16_t file);
-  void report_damage(const std::string& name, const ScanReport& report);
+  void report_damage(std::uint16_t file, const ScanReport& report);
+  bool has_output(const std::string& writer) const;
   PayloadAnswer take(std::string_view payload, Place place);
+  void see_submission(std::uint32_t number) { fold_.highest_submission_ = std::max(fold_.highest_submission_, number); }
   void take_intent(IntentRecord&& intent, Place place);
   void take_submitted(SubmittedRecord&& submitted, Place place);
 
@@ -68,6 +75,7 @@ class FoldBuilder {
   void settle_states();
   void find_whether_ended();
 
+  std::uint64_t index_entries() const;
   std::uint64_t steps_in_table() const;
   std::string name_of(Place place) const;
   void damage(std::string line);
@@ -79,6 +87,8 @@ class FoldBuilder {
   std::vector<StepRanges> withdrawn_steps_;
   std::map<std::uint32_t, std::pair<FoldedSubmission, Place>> submissions_;
   std::uint64_t unlisted_damage_ = 0;
+  std::optional<std::uint64_t> claimed_steps_;  // what the newest driver's claim says of the table
+  std::uint64_t intended_steps_ = 0;            // one above the highest step that an intent names
 };
 
 }  // namespace allot

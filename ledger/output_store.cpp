@@ -24,6 +24,26 @@ std::string given_path(const BatchDirectory& batch, std::uint64_t step, OutputSt
   return stream == OutputStream::standard_output ? (*row)->stdout_path : (*row)->stderr_path;
 }
 
+// Why no record tells of output.
+std::string reason_of_none(const TaskDetail& detail) {
+  const std::string& text = detail.exit_info.text;
+  const std::string because = text.empty() ? "" : " (" + text + ")";
+  switch (detail.folded.end_kind) {
+    case EndKind::none:
+      return "the task is " + std::string(to_string(detail.folded.state));
+    case EndKind::never_started:
+      return (detail.exit_info.exit_class == ExitClass::lost ? "no start of the task is known" : "it never started") +
+             because;
+    case EndKind::withdrawn:
+    case EndKind::abandoned:
+      return "it never started" + because;
+    case EndKind::finished:
+    case EndKind::verdict:
+      break;
+  }
+  return "its worker node left no record of it" + because;
+}
+
 std::string bytes_text(std::uint64_t bytes) {
   return std::to_string(bytes) + (bytes == 1 ? " byte" : " bytes");
 }
@@ -37,10 +57,7 @@ Result<void> read_output(const BatchDirectory& batch, const TaskDetail& detail, 
   const std::string what =
       std::string("the ") + (is_stdout ? "stdout" : "stderr") + " of step " + std::to_string(detail.step);
   if (detail.output_writer.empty()) {
-    return fail(ErrorCode::not_available, what + " is not recorded: " +
-                                              (detail.folded.end_kind == EndKind::none
-                                                   ? "the task is " + std::string(to_string(detail.folded.state))
-                                                   : "its worker node left no record of it"));
+    return fail(ErrorCode::not_available, what + " is not recorded: " + reason_of_none(detail));
   }
   if (extent.external) {
     std::string path = given_path(batch, detail.step, stream);

@@ -19,9 +19,16 @@ struct DamagedRegion {
   std::uint64_t length = 0;
 };
 
+/// A worker node's record file that does not hold all that was written into it.
+struct RecordGap {
+  std::string text;       ///< file and offset
+  bool is_proven = true;  ///< false: an empty file, whose worker node may have died before it wrote
+};
+
 struct ScanReport {
   std::uint64_t valid_end = 0;   ///< offset behind the last whole frame
   std::uint64_t torn_bytes = 0;  ///< bytes behind valid_end: a frame cut short (by a crash, or being written)
+  bool tail_is_damaged = false;  ///< those bytes do not begin as a frame does: no writer has left them so
   std::uint64_t last_sequence = 0;
   std::uint64_t unknown_records = 0;   ///< of types that this version does not know
   std::vector<DamagedRegion> damaged;  ///< skipped regions before valid_end (bit rot, zeroed blocks); the first 1 024

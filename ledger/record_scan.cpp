@@ -33,6 +33,7 @@ class FrameScanner {
   bool stopped() const { return stopped_; }
   ScanReport finish(std::uint64_t file_end) {
     if (!stopped_) report_.torn_bytes = file_end > report_.valid_end ? file_end - report_.valid_end : 0;
+    report_.tail_is_damaged = report_.torn_bytes > 0 && in_damage_;
     return std::move(report_);
   }
 

@@ -54,7 +54,7 @@ using R = RequestedResources;
 constexpr std::array<Resource, 6> kResources = {{
     {"cores", "cores", 1, kMax32, get_count<&R::cores>, set_count<&R::cores>, format_count},
     {"memory_bytes", "memory", 1, std::numeric_limits<U64>::max(), get_count<&R::memory_bytes>,
-     set_count<&R::memory_bytes>, format_size},
+     set_count<&R::memory_bytes>, format_size_exact},
     {"runtime_milliseconds", "runtime", 1, std::numeric_limits<std::int64_t>::max(), get_runtime,
      set_count<&R::runtime_milliseconds>, format_runtime},
     {"gpus", "gpus", 0, kMax32, get_count<&R::gpus>, set_count<&R::gpus>, format_count},

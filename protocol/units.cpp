@@ -263,6 +263,18 @@ std::string format_size_rounded(std::uint64_t bytes) {
   }
 }
 
+std::string format_size_exact(std::uint64_t bytes) {
+  constexpr std::size_t kShort = 5;
+  std::string text = format_size(bytes);
+  if (text.size() <= kShort) return text;
+  std::size_t power = 0;
+  while (power < kSizeLetters.size() && (bytes >> (10 * (power + 1))) > 0) ++power;
+  const auto shift = static_cast<unsigned>(10 * power);
+  const std::uint64_t rest = bytes & ((std::uint64_t{1} << shift) - 1);
+  return std::to_string(bytes >> shift) + "." + std::to_string((rest * 10) >> shift) + kSizeLetters[power - 1] + " (" +
+         std::to_string(bytes) + " bytes)";
+}
+
 std::string format_duration(std::int64_t milliseconds) {
   if (milliseconds == 0) return "0s";
   std::string text = milliseconds < 0 ? "-" : "";

@@ -27,6 +27,8 @@ Result<std::int64_t> parse_duration(std::string_view text);
 std::string format_size(std::uint64_t bytes);
 /// For people, rounded: "1.5 GiB".
 std::string format_size_rounded(std::uint64_t bytes);
+/// For people, never more than it is, and exact: "23.5G (25275514880 bytes)", or just "24G" where that says it all.
+std::string format_size_exact(std::uint64_t bytes);
 /// Exact form that parse_duration reads back: "1h30m", "1m1.5s", "250ms", "0s". A negative one gets a "-" in front and
 /// is for people only.
 std::string format_duration(std::int64_t milliseconds);

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "tests/integration/cli_fixture.h"
 #include "tests/support/catch.h"
@@ -81,6 +82,34 @@ TEST_CASE("resume uses the batch's cluster, by whatever way it was named") {
   cli.must(0, {"run", "-c", "./mine.toml", "--batch-dir", "b", "--", "true"});
   CHECK(cli.status("./b")["cluster"] == cli.path("mine.toml"));
   cli.must(0, {"resume", "./b"});
+}
+
+TEST_CASE("a batch whose table lost tasks is never told to be done") {
+  const Cli cli;
+  cli.must(0, {"run", "--batch-dir", "b", "--array", "30", "--", "echo", "x"});
+  const std::string index = cli.path("b/tasks.index");
+  for (const std::uint64_t left : {20u, 0u}) {
+    INFO(left << " tasks left");
+    std::filesystem::resize_file(index, left * 8);
+    const auto resume = cli.must(3, {"resume", "--json", "./b"});
+    CHECK(resume.out.empty());
+    CHECK(resume.err.find(index + ": damaged: it names the rows of " + std::to_string(left) +
+                          " tasks, and the batch has 30") != std::string::npos);
+    const auto status = cli.must(3, {"status", "./b"});
+    CHECK(status.out.find("damage: tasks.index: damaged") != std::string::npos);
+    CHECK(status.err.find("of the batch's 30 tasks are missing") != std::string::npos);
+    const auto output = cli.must(1, {"output", "./b"});
+    CHECK(output.out.size() == 2 * left);
+    CHECK(output.err.find("the steps from " + std::to_string(left) + " to 29 are missing") != std::string::npos);
+  }
+}
+
+TEST_CASE("a batch whose environment was damaged is not resumed") {
+  const Cli cli;
+  cli.must(0, {"run", "--batch-dir", "b", "--", "true"});
+  std::filesystem::resize_file(cli.path("b/environment"), 100);
+  const auto resume = cli.must(3, {"resume", "./b"});
+  CHECK(resume.err.find(cli.path("b/environment") + ": damaged (it holds 84 bytes of ") != std::string::npos);
 }
 
 }  // namespace allot::test

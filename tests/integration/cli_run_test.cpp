@@ -237,4 +237,35 @@ TEST_CASE("standard output that cannot be written is told, and the tasks run all
   CHECK(cli.status("./b")["states"]["done"] == 1);
 }
 
+TEST_CASE("a closed standard output is told, whatever was to be written to it") {
+  const Cli cli;
+  cli.must(0, {"run", "--batch-dir", "b", "--", "echo", "a"});
+  const std::string allot = cli.options({}).argv[0];
+  for (const char* command : {"output ./b", "status ./b", "status ./b --tasks", "run --json -- true", "clusters"}) {
+    INFO(command);
+    ProgramOptions options = cli.options({});
+    options.argv = {"sh", "-c", allot + " " + command + " >&-"};
+    const auto outcome = run_program(options);
+    CHECK(outcome.exit_status == 3);
+    CHECK(outcome.err.find("standard output: Bad file descriptor (EBADF)") != std::string::npos);
+  }
+}
+
+TEST_CASE("output that could not be kept is told, also to who wants to hear nothing") {
+  const Cli cli;
+  const char* script = "rmdir \"$ALLOT_BATCH_DIR/output\"; echo lost";
+  const auto quiet = cli.must(0, {"run", "-q", "--batch-dir", "b", "--", "sh", "-c", script});
+  CHECK(quiet.out.empty());
+  CHECK(quiet.err.find("the output of 1 task could not be kept whole") != std::string::npos);
+  CHECK(cli.status("./b")["incomplete_outputs"] == 1);
+  const auto text = cli.must(0, {"status", "./b"}).out;
+  CHECK(text.find("1 task: 1 done\n") != std::string::npos);
+  CHECK(text.find("the output of 1 task could not be kept whole") != std::string::npos);
+  CHECK(cli.must(0, {"status", "./b", "--tasks"}).out.find("[output incomplete] sh -c") != std::string::npos);
+  const auto json = cli.must(0, {"run", "--json", "--batch-dir", "c", "--", "sh", "-c", script});
+  CHECK(nlohmann::json::parse(json.out)["incomplete_outputs"] == 1);
+  // What was lost before is not forgotten by the next driver.
+  CHECK(nlohmann::json::parse(cli.must(0, {"resume", "--json", "./c"}).out)["incomplete_outputs"] == 1);
+}
+
 }  // namespace allot::test

@@ -140,6 +140,32 @@ TEST_CASE("output that is missing is said so, and the rest is printed") {
   CHECK(outcome.err.find("own.txt") != std::string::npos);
 }
 
+TEST_CASE("of what never started, output says why there is none") {
+  const Cli cli;
+  cli.must(1, {"run", "--batch-dir", "b", "-"}, "{\"command\": \"false\"}\n{\"command\": \"true\", \"after\": 0}\n");
+  const auto outcome = cli.must(1, {"output", "./b"});
+  CHECK(outcome.err.find("it never started (step 0, which it waits for, is not done)") != std::string::npos);
+}
+
+TEST_CASE("processes that outlived the command and were ended are told") {
+  const Cli cli;
+  cli.must(0, {"run", "--batch-dir", "b", "-"}, "sleep 1000 & :\ntrue\n");
+  const auto tasks = cli.tasks("./b");
+  CHECK(tasks[0]["leftover_processes"] == 1);
+  CHECK(tasks[0]["evidence"].dump().find("1 process that outlived the command was ended") != std::string::npos);
+  CHECK(tasks[1]["leftover_processes"] == 0);
+}
+
+TEST_CASE("a batch's path that is no UTF-8 is kept beside") {
+  const Cli cli;
+  const auto run = nlohmann::json::parse(cli.must(0, {"run", "--json", "--batch-dir", "b\xff", "--", "true"}).out);
+  const auto status = cli.status("./b\xff");
+  for (const auto& json : {run, status}) {
+    CHECK(json["batch"] == cli.path("b\xef\xbf\xbd"));
+    CHECK(json["batch_base64"].is_string());
+  }
+}
+
 TEST_CASE("a reader that goes away early is no error") {
   const Cli cli;
   cli.must(0, {"run", "--array", "3", "--batch-dir", "b", "--", "head", "-c", "2000000", "/dev/zero"});

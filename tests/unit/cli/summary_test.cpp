@@ -64,6 +64,10 @@ TEST_CASE("the summary for programs") {
   CHECK(json["unfinished"] == 1);
   CHECK(json["by_class"]["killed"] == 3);
   CHECK(json["wall_seconds"] == 12.5);
+  CHECK(json["incomplete_outputs"] == 0);
+  CHECK_FALSE(json.contains("batch_base64"));
+  const auto other = nlohmann::json::parse(summary_json(some_result(), "/some/\xff"));
+  CHECK(other["batch_base64"] == "L3NvbWUv/w==");
 }
 
 TEST_CASE("the end of an error text: five lines, safe, bounded") {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/recovery.h"
+#include "ledger/environment.h"
 #include "ledger/record_file.h"
 #include "process/identity.h"
 #include "tests/support/catch.h"
@@ -59,6 +60,7 @@ DrivenBatch::DrivenBatch(const std::vector<TaskSpec>& tasks, bool is_array) {
   info.cluster = "fake";
   info.cwd = temporary_.path();
   directory_ = must(BatchDirectory::create(temporary_ / "batch", info));
+  must(write_environment(directory_->environment_path(), {}));
   TaskCollector collector(must(TaskTableWriter::open(directory_->task_data_path(), directory_->task_index_path())), {});
   for (const auto& task : tasks) must(collector.add(task));
   plan_ = must(collector.finish(is_array));
@@ -92,6 +94,45 @@ void DrivenBatch::pretend_crash_and_boot() {
   }));
   REQUIRE(::truncate(log.c_str(), static_cast<off_t>(last)) == 0);
   rewrite_epoch(1, 1, "another-boot");
+}
+
+void DrivenBatch::pretend_boot_of_driver(std::uint64_t epoch) {
+  const std::string name = "driver-" + std::to_string(epoch);
+  std::vector<Record> records;
+  must(scan_record_file(directory_->record_path(name), 0, [&](const DecodedRecord& record, std::uint64_t) {
+    records.push_back(record.record);
+    return true;
+  }));
+  REQUIRE(::unlink(directory_->record_path(name).c_str()) == 0);
+  auto writer = must(RecordWriter::open(directory_->record_path(name)));
+  for (auto& record : records) {
+    if (std::holds_alternative<EndedRecord>(record)) continue;
+    if (auto* opened = std::get_if<OpenedRecord>(&record)) opened->boot_id = "another-boot";
+    must(writer.append(record));
+  }
+  rewrite_epoch(epoch, epoch, "another-boot");
+}
+
+void DrivenBatch::claim_and_die() {
+  const DriverIdentity driver = next_driver();
+  must(DriverLog::open(*directory_, driver));
+}
+
+DrivenBatch::Damage DrivenBatch::damage_first_run() {
+  const Fold folded = fold();
+  for (std::uint64_t step = 0; step < folded.size(); ++step) {
+    const FoldedTask& task = folded.task(step);
+    if (task.end_kind != EndKind::finished) continue;
+    const std::string name = folded.record_files()[task.file];
+    const std::string path = directory_->record_path(name);
+    std::string bytes = must(read_file(path));
+    const std::size_t length = task.end_offset + 4 - task.started_offset;  // the header of the finished record, too
+    bytes.replace(task.started_offset, length, length, '\0');
+    must(write_file_durably(path, bytes));
+    return {step, "records/" + name, task.started_offset};
+  }
+  FAIL("no run has ended");
+  return {};
 }
 
 Result<BatchResult> DrivenBatch::drive(FakeCluster& cluster, const Begin& begin) {

@@ -75,6 +75,17 @@ class DrivenBatch {
   Error failing_resume(FakeCluster& cluster);
   /// As if the driver had died without a last word and the host had been booted since.
   void pretend_crash_and_boot();
+  /// As if the host had been booted after that driver had written its records, which stay.
+  void pretend_boot_of_driver(std::uint64_t epoch);
+  /// A driver that claims the batch and dies before it has decided anything.
+  void claim_and_die();
+  /// Zeroes the records of the first run that ended.
+  struct Damage {
+    std::uint64_t step = 0;
+    std::string file;
+    std::uint64_t offset = 0;
+  };
+  Damage damage_first_run();
 
   Fold fold() const;
   TaskDetail detail(std::uint64_t step) const { return fold().detail(step).value(); }

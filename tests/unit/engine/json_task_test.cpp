@@ -86,6 +86,8 @@ TEST_CASE("every fault names file, line and key, and says what to write") {
       {R"({"command": 5})",
        "command: must be a string (a line for sh) or an array of strings (the arguments), not a number"},
       {R"({"command": []})", "not an empty array"},
+      {R"({"command": "x", "resources": {"cores": 1e400}})",
+       "tasks.jsonl:7:41: the number 1e400 is larger than any that can be meant"},
       {R"({"command": ["a", 1]})", "command[1]: must be a string, not a number"},
       {R"({"command": [""]})", "command[0]: the program's name is empty"},
       {R"({"command": ""})", "command: must not be empty"},
@@ -129,7 +131,7 @@ TEST_CASE("every fault names file, line and key, and says what to write") {
       {R"({"command": "x"} x)", "tasks.jsonl:7:18: invalid JSON: "},
       {R"({"command": "x)", "invalid JSON: "},
       {"{\"command\": \"\xff\"}", "invalid JSON: "},
-      {R"({"command": "x", "timeout": 1e999})", "tasks.jsonl:7: "},
+      {R"({"command": "x", "timeout": 1e999})", "tasks.jsonl:7:29: "},
   };
   for (const auto& one : cases) {
     const std::string fault = fault_of(one.line);

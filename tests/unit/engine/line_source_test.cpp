@@ -99,4 +99,24 @@ TEST_CASE("an input without tasks delivers none") {
   }
 }
 
+TEST_CASE("a byte order mark at the beginning of a file is no part of its first task") {
+  TempDirectory directory;
+  const std::string mark = "\xEF\xBB\xBF";
+  const auto commands = [](Result<std::unique_ptr<TaskSource>> source) {
+    REQUIRE(source);
+    const auto collected = collect(**source);
+    REQUIRE(collected);
+    std::string text;
+    for (const auto& task : collected->tasks) text += "[" + task.command_text() + "]";
+    return text;
+  };
+  const std::string lines = mark + "echo a\n" + mark + "b\n";
+  CHECK(commands(make_line_source(file_reader(directory, lines), LineFormat::detect, "/")) ==
+        "[echo a][" + mark + "b]");
+  const std::string json = mark + "{\"command\": \"echo a\"}\n";
+  CHECK(commands(make_line_source(file_reader(directory, json), LineFormat::detect, "/")) == "[echo a]");
+  PipeInput pipe(json, 1);
+  CHECK(commands(make_line_source(pipe.reader(), LineFormat::detect, "/")) == "[echo a]");
+}
+
 }  // namespace allot::test

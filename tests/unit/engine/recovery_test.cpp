@@ -2,9 +2,12 @@
 // A second driver: what it adopts, what it finds lost, what it runs again and what it leaves alone.
 #include "engine/recovery.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 
+#include "ledger/record_file.h"
 #include "tests/support/catch.h"
 #include "tests/unit/engine/driven_batch.h"
 
@@ -219,6 +222,88 @@ TEST_CASE("after a boot it is not known whether what was queued has run") {
   CHECK(verdicts == std::vector<std::pair<std::uint32_t, bool>>{{1, true}, {2, false}, {3, false}});
   CHECK(batch.detail(2).evidence.size() >= 1);
   CHECK(batch.states() == "dddd");
+}
+
+TEST_CASE("after a boot a driver that died before its verdicts makes nothing certain") {
+  DrivenBatch batch(plain_tasks(4));
+  FakeCluster cluster(1);
+  cluster.behaviour = [](const FakeTask& task) { return task.step == 0 ? FakeRun{} : fake_goes_on(); };
+  {
+    const Interruption interruption(batch, cluster, 1, [&] { cluster.lose_everything(); });
+    batch.run(cluster);
+    cluster.event_fault = nullptr;
+  }
+  batch.pretend_boot_of_driver(1);
+  // Of this boot, and gone before it had decided anything.
+  batch.claim_and_die();
+  cluster.behaviour = nullptr;
+  const BatchResult result = batch.resume(cluster);
+  CHECK(result.all_done());
+  std::vector<std::uint32_t> verdicts;
+  for (const auto& record : batch.driver_records()) {
+    if (const auto* verdict = std::get_if<VerdictRecord>(&record)) verdicts.push_back(verdict->key.step);
+  }
+  CHECK(verdicts == std::vector<std::uint32_t>{1, 2, 3});
+}
+
+TEST_CASE("where records were damaged, what is queued may have run, and runs again only after a verdict") {
+  DrivenBatch batch(plain_tasks(4));
+  FakeCluster cluster(1);
+  cluster.behaviour = [](const FakeTask& task) { return task.step < 2 ? FakeRun{} : fake_goes_on(); };
+  {
+    const Interruption interruption(batch, cluster, 1, [&] { cluster.lose_everything(); });
+    batch.run(cluster);
+    cluster.event_fault = nullptr;
+  }
+  CHECK(batch.states() == "ddrq");
+  const auto hide = batch.damage_first_run();
+  cluster.behaviour = nullptr;
+  const BatchResult result = batch.resume(cluster);
+  CHECK(result.all_done());
+  const Fold fold = batch.fold();
+  CHECK(fold.task(hide.step).attempts == 2);
+  CHECK(fold.task(3).attempts == 2);
+  bool is_told = false;
+  for (const auto& line : batch.detail(hide.step).evidence) {
+    is_told = is_told || line.find(hide.file + " is damaged at " + std::to_string(hide.offset)) != std::string::npos;
+  }
+  CHECK(is_told);
+}
+
+TEST_CASE("a number that only a run's records name is not given to another submission") {
+  DrivenBatch batch(plain_tasks(2));
+  FakeCluster cluster(1);
+  RecordWriter writer = RecordWriter::open(batch.directory().record_path("host-9")).value();
+  REQUIRE(writer.append(StartedRecord{{0, 41, 0}, 1, 1}));
+  FinishedRecord finished;
+  finished.key = {0, 41, 0};
+  finished.exit_info.exit_class = ExitClass::done;
+  REQUIRE(writer.append(finished));
+  const BatchResult result = batch.resume(cluster);
+  CHECK(result.all_done());
+  REQUIRE(cluster.submissions().size() == 1);
+  CHECK(cluster.submissions()[0].number == 42);
+}
+
+TEST_CASE("a batch whose table or environment lost something is not resumed") {
+  DrivenBatch batch(plain_tasks(4));
+  FakeCluster cluster(1);
+  cluster.behaviour = [](const FakeTask&) { return fake_goes_on(); };
+  {
+    const Interruption interruption(batch, cluster, 1, [&] { cluster.lose_everything(); });
+    batch.run(cluster);
+    cluster.event_fault = nullptr;
+  }
+  const std::string index = batch.directory().task_index_path();
+  REQUIRE(::truncate(index.c_str(), 3 * 8) == 0);
+  auto error = batch.failing_resume(cluster);
+  CHECK(error.code == ErrorCode::gave_up);
+  CHECK(error.message.find(index + ": damaged: it names the rows of 3 tasks, and the batch has 4") == 0);
+  const std::string environment = batch.directory().environment_path();
+  REQUIRE(::truncate(environment.c_str(), 3) == 0);
+  error = batch.failing_resume(cluster);
+  CHECK(error.code == ErrorCode::gave_up);
+  CHECK(error.message.find(environment + ": damaged") == 0);
 }
 
 TEST_CASE("a request to stop ends the asking") {

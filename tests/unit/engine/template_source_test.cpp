@@ -30,12 +30,23 @@ TEST_CASE("what is replaced in a template") {
   CHECK(filled({"a", "{}"}, {"x", "y"}) == Words{"a", "x y"});
   CHECK(filled({"a", "{2}", "{1}"}, {"x", "y"}) == Words{"a", "y", "x"});
   CHECK(filled({"a", "{2}"}, {"x", "y"}) == Words{"a", "y"});
-  CHECK(filled({"a", "{3}{0}"}, {"x", "y"}) == Words{"a", "{3}{0}", "x", "y"});
+  CHECK(filled({"a", "{1}", "<{}>"}, {"x"}) == Words{"a", "x", "<x>"});
   CHECK(filled({"grep", "-E", "^a{1}$", "{}"}, {"x"}) == Words{"grep", "-E", "^a{1}$", "x"});
   CHECK(filled({"{", "}", "{{}}", "{"}, {"x"}) == Words{"{", "}", "{x}", "{"});
   CHECK(filled({"a", "{1"}, {"x", "y"}) == Words{"a", "{1", "x", "y"});
   CHECK(filled({"a", "{}"}, {}) == Words{"a", "{}"});
   CHECK(filled({"a", "{#}"}, {}) == Words{"a", "7"});
+}
+
+TEST_CASE("an argument that there is not is refused by its name, before anything is made") {
+  const auto message = [](const Words& words, std::vector<Words> lists) {
+    const auto collected = collect(*make_product_source(words, std::move(lists)));
+    return collected ? std::string() : collected.error().message;
+  };
+  CHECK(message({"a", "<{3}>"}, {{"x"}, {"y"}}) == "{3} in the command names no argument: there are {1} to {2}");
+  CHECK(message({"a", "{0}"}, {{"x"}, {"y"}}) == "{0} in the command names no argument: there are {1} to {2}");
+  CHECK(message({"a", "{2}"}, {{"x"}}) == "{2} in the command names no argument: {1} is the only one");
+  CHECK(message({"grep", "-E", "^a{2}$"}, {{"x"}}).empty());
 }
 
 TEST_CASE("what replaces is never looked at again") {

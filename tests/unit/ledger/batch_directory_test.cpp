@@ -150,7 +150,8 @@ TEST_CASE("what is no batch, or a damaged one, is refused naming file and key") 
     std::vector<std::string> words;
   };
   const Case cases[] = {
-      {"", {"damaged"}},
+      {"", {"damaged", "it is no JSON: at line 1, column 1: unexpected end of input; expected"}},
+      {replaced("\"cores\": 4", "\"cores\": 1e400"), {"the number '1e400' is too large"}},
       {"[]", {"no JSON object"}},
       {"{}", {"\"format\""}},
       {good.substr(0, good.size() / 2), {"damaged"}},
@@ -173,7 +174,15 @@ TEST_CASE("what is no batch, or a damaged one, is refused naming file and key") 
     CHECK(opened.error().code == ErrorCode::fix_request);
     CHECK(mentions(opened.error().message, {path}));
     for (const std::string& word : words) CHECK(mentions(opened.error().message, {word}));
+    CHECK_FALSE(mentions(opened.error().message, {"exception"}));
   }
+  // One that cannot be looked at is not one that is not there.
+  std::filesystem::remove(path);
+  std::filesystem::create_symlink(path, path);
+  auto loop = BatchDirectory::open(made->path());
+  REQUIRE_FALSE(loop);
+  CHECK(mentions(loop.error().message, {path, "ELOOP"}));
+  std::filesystem::remove(path);
   // Whatever one byte becomes: an error or a batch, never a crash.
   for (std::size_t at = 0; at < good.size(); at += 2) {
     for (char c : {'\0', '"', '}', '\xFF', '9'}) {

@@ -82,6 +82,32 @@ TEST_CASE("an environment of any bytes is written for its owner only and read ba
   CHECK(back->empty());
 }
 
+TEST_CASE("an environment that lost bytes or has others is not taken for a smaller one") {
+  test::TempDirectory directory;
+  const std::string path = directory / "environment";
+  REQUIRE(write_environment(path, {{"PATH", "/bin"}, {"HOME", "/root"}}));
+  const std::string whole = *read_file(path);
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    INFO("cut to " << size);
+    put_file(path, whole.substr(0, size));
+    const auto damaged = read_environment(path);
+    REQUIRE_FALSE(damaged);
+    CHECK(damaged.error().code == ErrorCode::gave_up);
+    CHECK(mentions(damaged.error().message, {path, "damaged"}));
+  }
+  std::string other = whole;
+  other[whole.size() - 2] ^= 1;
+  put_file(path, other);
+  auto damaged = read_environment(path);
+  REQUIRE_FALSE(damaged);
+  CHECK(mentions(damaged.error().message, {path, "checksum"}));
+  // As it was written at first.
+  put_file(path, whole.substr(16));
+  const auto old = read_environment(path);
+  REQUIRE(old);
+  CHECK(old->size() == 2);
+}
+
 TEST_CASE("an environment that cannot be kept or read is an error that says where") {
   test::TempDirectory directory;
   const std::string path = directory / "environment";

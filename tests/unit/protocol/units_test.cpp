@@ -308,6 +308,16 @@ TEST_CASE("sizes as they are written") {
   CHECK(format_size(std::numeric_limits<std::uint64_t>::max()) == "18446744073709551615");
 }
 
+TEST_CASE("sizes for people that hide nothing and never say more than there is") {
+  CHECK(format_size_exact(0) == "0");
+  CHECK(format_size_exact(100 * 1024 * kMi) == "100G");
+  CHECK(format_size_exact(1536 * kMi) == "1536M");
+  CHECK(format_size_exact(std::uint64_t{24684096} * 1024) == "23.5G (25276514304 bytes)");
+  CHECK(format_size_exact(std::uint64_t{24 * 1024} * kMi - 1) == "23.9G (25769803775 bytes)");
+  CHECK(format_size_exact(999'999) == "976.5K (999999 bytes)");
+  CHECK(format_size_exact(std::numeric_limits<std::uint64_t>::max()) == "15.9E (18446744073709551615 bytes)");
+}
+
 TEST_CASE("rounded sizes are for people") {
   CHECK(format_size_rounded(0) == "0 B");
   CHECK(format_size_rounded(1023) == "1023 B");
