@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "process/fault_point.h"
 
@@ -112,6 +113,15 @@ Result<std::string> read_file(const std::string& path, std::size_t max_bytes) {
                   path + ": larger than the " + std::to_string(max_bytes) + " bytes expected at most");
     }
   }
+}
+
+Result<void> need_descriptors(std::size_t count) {
+  const Fd first(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  std::vector<Fd> spare(count);
+  for (std::size_t i = 1; i < count && first; ++i) spare[i].reset(::fcntl(first.get(), F_DUPFD_CLOEXEC, 3));
+  if (first && (count <= 1 || spare.back())) return {};
+  return fail(ErrorCode::retry_later,
+              "fewer than " + std::to_string(count) + " descriptors are left: raise the limit (ulimit -n)");
 }
 
 Result<void> sync_directory(const std::string& path) {

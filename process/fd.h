@@ -64,6 +64,9 @@ void close_on_exec_from(int first);
 /// Closes every descriptor above 2 but `kept` (-1: none). For a program's first line: nothing of its own is open yet.
 void close_all_but(int kept);
 
+/// Errors: retry_later if the process cannot open `count` more descriptors now. For who must not run out of them later.
+Result<void> need_descriptors(std::size_t count);
+
 /// fsync(2) of a directory, so that names made in it survive a power loss.
 Result<void> sync_directory(const std::string& path);
 

@@ -35,7 +35,8 @@ constexpr std::int64_t kFirstMemorySampleNs = 10'000'000;
 constexpr std::int64_t kMemorySampleNs = 100'000'000;
 constexpr std::int64_t kLongestSampleNs = 10'000'000'000;
 constexpr std::int64_t kUnkillableNs = 10'000'000'000;
-constexpr std::int64_t kSampleShare = 100;  // one per cent of the time goes into samples at most
+constexpr std::int64_t kSampleShare = 100;     // one per cent of the time goes into samples at most
+constexpr std::size_t kSpareDescriptors = 12;  // both streams' pipes and files, a task's own files, /proc
 constexpr std::size_t kReserveBytes = 256 * 1024;
 constexpr std::size_t kTailBytes = 40'000;  // 10 000 characters of up to four bytes
 
@@ -115,6 +116,8 @@ bool Guard::get_ready() {
 
   null_input_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!null_input_) return complain("/dev/null: " + errno_text(errno));
+  // A guard that cannot look into /proc cannot end what a task leaves behind: better none at all.
+  if (auto spare = need_descriptors(kSpareDescriptors); !spare) return complain(spare.error().message);
   auto table =
       TaskTableReader::open(options_.batch_directory + "/tasks.data", options_.batch_directory + "/tasks.index");
   if (!table) return complain(table.error().message);

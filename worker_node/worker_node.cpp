@@ -129,6 +129,9 @@ Result<void> WorkerNode::Impl::start() {
     }
     if (auto launched = launch(slots_[i]); !launched) return launched;
   }
+  // Two output files for each slot, and what it takes to look into /proc and into a record file. Without them results
+  // could not be made durable, and what is left of a dead guard's tasks not be found.
+  if (auto spare = need_descriptors(2 * options_.slots + 8); !spare) return spare;
   wait_for_wake();
   look_after_slots();
   rest();

@@ -112,7 +112,8 @@ void MultiprocessDistributor::pump_pool(Pool& pool, bool alone) {
       }
       if (share == 0) continue;
       const double load = static_cast<double>(worker->handed.size()) / share;
-      if (!uniform && worker->handed.size() >= share) continue;
+      // No more than its share, also while the others are not ready yet: what waits here is theirs to take then.
+      if (worker->handed.size() >= share + (ahead * share + at_once - 1) / at_once) continue;
       if (best == nullptr || load < best_load) {
         best = worker.get();
         best_load = load;

@@ -23,7 +23,7 @@ def long_task_first(programs):
         os.mkfifo(gate)
         batch.write_tasks([{"command": ["cat", str(gate)]}] + [{"command": ["true"]}] * 10_000)
         driver = batch.start("run")
-        wait_until(lambda: len(batch.errors(driver)) > 0 or batch.count_ended() == 10_000 or driver.poll() is not None, 120,
+        wait_until(lambda: batch.count_ended() == 10_000 or driver.poll() is not None, 120,
                    "the end of all tasks but the long one")
         demand(batch.count_ended() == 10_000, f"{batch.count_ended()} have ended: {batch.errors(driver)}")
         with open(gate, "w"):
@@ -78,7 +78,9 @@ def node_without_descriptors(programs):
         for pid in nodes:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (5, limits[pid][1]))
         kill(guard)
-        wait_until(lambda: "cannot go on" in batch.errors(driver) or driver.poll() is not None, 30, "a word about it")
+        # Its worker node has reaped it, and so has tried to settle what it did.
+        wait_until(lambda: not os.path.exists(f"/proc/{guard}") or driver.poll() is not None, 30, "the guard's end")
+        wait_until(lambda: "EMFILE" in batch.errors(driver) or driver.poll() is not None, 30, "a word about it")
         demand(driver.poll() is None, f"the driver left: {batch.errors(driver)}")
         batch.must_be_clean("--running")
         for pid in nodes:
