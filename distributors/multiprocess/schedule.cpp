@@ -94,7 +94,6 @@ void MultiprocessDistributor::pump_pool(Pool& pool, bool alone) {
     if (uniform) {
       at_once = most_at_once(shape);
       ahead = std::min<std::uint64_t>(kMostAhead, static_cast<std::uint64_t>(pool.ends_per_second * kAheadSeconds));
-      if (pool.handed() >= at_once + ahead) break;
     } else if (!fits(shape)) {
       break;
     }
@@ -152,9 +151,11 @@ void MultiprocessDistributor::pump_pool(Pool& pool, bool alone) {
       worker->channel->send(wire::Hand{submission.number, batch.steps.ranges()});
     }
   }
+  // What waits at a worker node behind a long task counts as handed out, and may be all that fits.
+  if (next) rebalance(pool);
 }
 
-// Nothing waits here, but one worker node idles while tasks queue at another: they come back and go to the idle one.
+// No more can be handed out, but one worker node idles while tasks queue at another: they come back and go to the idle one.
 void MultiprocessDistributor::rebalance(Pool& pool) {
   if (pool.workers.size() < 2) return;
   const auto idle = [](const auto& worker) {
