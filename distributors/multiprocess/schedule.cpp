@@ -155,7 +155,8 @@ void MultiprocessDistributor::pump_pool(Pool& pool, bool alone) {
   if (next) rebalance(pool);
 }
 
-// No more can be handed out, but one worker node idles while tasks queue at another: they come back and go to the idle one.
+// No more can be handed out, but one worker node idles while tasks queue at another: they come back and go to the idle
+// one.
 void MultiprocessDistributor::rebalance(Pool& pool) {
   if (pool.workers.size() < 2) return;
   const auto idle = [](const auto& worker) {

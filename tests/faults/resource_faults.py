@@ -158,7 +158,9 @@ def unmarked(programs):
         try:
             wait_until(lambda: read_bytes(f"/proc/{pid}/environ") == b"", 10, "the emptying of its environment")
             found = batch.processes()
-            kill(*found["driver"], *found["node"], *found["guard"])
+            # Guards first: the death of its worker node leaves a stopped guard in an orphaned group, which the kernel
+            # continues, and then it may yet end its tree.
+            kill(*found["guard"], *found["node"], *found["driver"])
             batch.finish(driver)
             if "/allot-" not in groups:
                 print("no control group can be made here")

@@ -10,6 +10,7 @@
 #include "process/fd.h"
 #include "process/identity.h"
 #include "process/spawn.h"
+#include "protocol/distributor_id.h"
 #include "tests/unit/ledger/sample_batch.h"
 
 using namespace allot;
@@ -86,10 +87,12 @@ TEST_CASE("only what has the id of a task of the batch is ended as its stray") {
 }
 
 TEST_CASE("many ids are ended with one look at the processes") {
-  Bystander first({"ALLOT_DISTRIBUTOR_ID=0123456789ab_1"}), second({"ALLOT_DISTRIBUTOR_ID=0123456789ab_20000"});
-  Bystander other({"ALLOT_DISTRIBUTOR_ID=0123456789ab_20001"});
+  // Of its own: tests that run at the same time end what has the ids of their sample batches.
+  const std::string base = new_id_base().value() + "_";
+  Bystander first({"ALLOT_DISTRIBUTOR_ID=" + base + "1"}), second({"ALLOT_DISTRIBUTOR_ID=" + base + "20000"});
+  Bystander other({"ALLOT_DISTRIBUTOR_ID=" + base + "20001"});
   std::vector<std::string> ids;
-  for (int step = 0; step <= 20'000; ++step) ids.push_back("0123456789ab_" + std::to_string(step));
+  for (int step = 0; step <= 20'000; ++step) ids.push_back(base + std::to_string(step));
   CHECK(end_marked(ids));  // with a look for each id this takes minutes
   CHECK(first.was_killed());
   CHECK(second.was_killed());
