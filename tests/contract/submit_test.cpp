@@ -206,6 +206,9 @@ TEST_CASE("submit does not wait for the tasks except where the plugin is synchro
 TEST_CASE("a passing lack of descriptors delays a submission and does not lose it", "[submit][descriptors]") {
   // Where submit runs the tasks itself, this process's limit is the plugin's.
   if (!harness().traits.synchronous) return;
+#ifdef ALLOT_SANITIZED
+  return;  // the sanitizer asks the kernel about memory through a pipe, and takes a refusal for a broken object
+#endif
   Batch batch;
   const Submission submission = batch.single_line("echo ran");
   Session session;
