@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A batch that is to be disturbed: made, driven by `allot run` and `allot resume`, and judged by ledger_checker."""
+import argparse
 import contextlib
 import json
 import os
@@ -243,3 +244,22 @@ class FaultBatch:
             if text:
                 parts.append(f"--- {path.name}\n{text[-3000:]}")
         return "\n".join(parts)
+
+
+def main_of(tests, usage, before=None):
+    """The program of a file of tests: NAME --build DIR. `before` may run the test elsewhere and return its status."""
+    parser = argparse.ArgumentParser(usage=usage)
+    parser.add_argument("name", choices=[*tests, "list"])
+    parser.add_argument("--build", required=True)
+    options = parser.parse_args()
+    if options.name == "list":
+        print(*tests, sep="\n")
+        return 0
+    status = before(options.name) if before else None
+    if status is not None:
+        return status
+    try:
+        return tests[options.name](Programs(options.build)) or 0
+    except Violation as violation:
+        print(f"VIOLATION in {options.name}\n{violation}\n{violation.story}")
+        return 1

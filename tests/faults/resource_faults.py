@@ -5,7 +5,6 @@
 usage: resource_faults.py NAME --build DIR      NAME: one of the tests below, or "list"
 Exit status 0: it holds; 1: it does not (the text says what was found); 77: this machine does not let it be tried.
 """
-import argparse
 import contextlib
 import json
 import os
@@ -18,7 +17,7 @@ import sys
 import tempfile
 import time
 
-from fault_batch import FaultBatch, Programs, Violation, kill, read_bytes, wait_until
+from fault_batch import FaultBatch, Violation, kill, main_of, read_bytes, wait_until
 
 SKIPPED = 77
 OTHER_UID = 200_000 + os.getpid() % 100_000  # of nobody: its process count starts at 0
@@ -456,22 +455,10 @@ def in_mount_namespace():
     return subprocess.run(["unshare", *flags, sys.executable, *sys.argv], env=environment, check=False).returncode
 
 
-def main():
-    parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("name", choices=[*TESTS, "list"])
-    parser.add_argument("--build", required=True)
-    options = parser.parse_args()
-    if options.name == "list":
-        print(*TESTS, sep="\n")
-        return 0
-    if options.name in NEEDS_MOUNT and "ALLOT_FAULTS_MOUNT" not in os.environ:
-        return in_mount_namespace()
-    try:
-        return TESTS[options.name](Programs(options.build)) or 0
-    except Violation as violation:
-        print(f"VIOLATION in {options.name}\n{violation}\n{violation.story}")
-        return 1
+def elsewhere(name):
+    """The exit status of a test that has to run in a mount namespace of its own; None: it can run here."""
+    return in_mount_namespace() if name in NEEDS_MOUNT and "ALLOT_FAULTS_MOUNT" not in os.environ else None
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of(TESTS, __doc__, elsewhere))

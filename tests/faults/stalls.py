@@ -5,13 +5,13 @@
 usage: stalls.py NAME --build DIR      NAME: one of the tests below, or "list"
 Exit status 0: it holds; 1: it does not.
 """
-import argparse
 import os
+import pathlib
 import resource
 import signal
 import sys
 
-from fault_batch import FaultBatch, Programs, Violation, kill, wait_until
+from fault_batch import FaultBatch, kill, main_of, wait_until
 from resource_faults import demand, demand_class, run_lines, tasks_of
 
 
@@ -107,25 +107,42 @@ def driver_without_descriptors(programs):
         batch.must_be_clean("--strict")
 
 
+def adoption_without_descriptors(programs):
+    """A driver comes back while a worker node cannot accept it: it is heard when that has passed, and nothing runs
+    twice."""
+    with FaultBatch(programs) as batch:
+        batch.standard_tasks(long_seconds=60)
+        driver = batch.start("run")
+        task = batch.wait_for_start(5, driver)
+        kill(driver.pid)
+        driver.wait()
+        nodes = batch.processes()["node"]
+        limits = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in nodes}
+        for pid in nodes:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[pid][1]))
+        successor = batch.start("resume")
+        # The kernel lists a connection that nobody has accepted without an inode, by the name it was made to.
+        sockets = str(batch.root / "runtime")
+
+        def is_waiting():
+            lines = (line.split() for line in pathlib.Path("/proc/net/unix").read_text().splitlines())
+            return any(line[6] == "0" and line[7].startswith(sockets) for line in lines if len(line) > 7)
+
+        wait_until(lambda: is_waiting() or successor.poll() is not None, 30, "the second driver's connection")
+        demand(successor.poll() is None, f"the second driver left: {batch.errors(successor)}")
+        for pid in nodes:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits[pid])
+        wait_until(lambda: batch.count_ended() == 19 or successor.poll() is not None, 60, "the end of the other tasks")
+        kill(task)
+        demand(batch.finish(successor) == 1, f"not the tasks' own failures: {batch.errors(successor)}")
+        demand(len(batch.effect_lines(5)) == 1, f"the long task ran again: {batch.effect_lines(5)}")
+        batch.must_be_clean("--killed")
+
+
 TESTS = {test.__name__: test for test in (long_task_first, long_errors, stopped_guard, stopped_worker_node,
-                                          node_without_descriptors, driver_without_descriptors)}
-
-
-def main():
-    parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("name", choices=[*TESTS, "list"])
-    parser.add_argument("--build", required=True)
-    options = parser.parse_args()
-    if options.name == "list":
-        print(*TESTS, sep="\n")
-        return 0
-    try:
-        TESTS[options.name](Programs(options.build))
-        return 0
-    except Violation as violation:
-        print(f"VIOLATION in {options.name}\n{violation}\n{violation.story}")
-        return 1
+                                          node_without_descriptors, driver_without_descriptors,
+                                          adoption_without_descriptors)}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of(TESTS, __doc__))
