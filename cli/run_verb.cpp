@@ -24,7 +24,7 @@ class RunVerb final : public Verb {
   std::string summary() const override { return "Run shell lines, or a command for many arguments"; }
   VerbText text() const override;
   bool takes_command() const override { return true; }
-  void take_command(std::vector<std::string> words) override {
+  void take_command(std::vector<std::string>&& words) override {
     words_ = std::move(words);
     has_command_ = true;
   }

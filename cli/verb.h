@@ -47,7 +47,7 @@ class Verb {
   virtual void describe(CLI::App& app) = 0;
   /// True if everything behind "--" is a command and not for the option parser.
   virtual bool takes_command() const { return false; }
-  virtual void take_command(std::vector<std::string>) {}
+  virtual void take_command(std::vector<std::string>&&) {}
   /// Returns the exit status; has told every error.
   virtual int run(Services& services) = 0;
 };

@@ -65,6 +65,7 @@ class MultiprocessDistributor final : public LocalDistributor {
   void pump();
   void pump_pool(Pool& pool, bool alone);
   void rebalance(Pool& pool);
+  void share_out(Pool& pool, std::uint32_t at_once);
   void retire_idle_pools(std::uint32_t except);
   void schedule_pump();  // any thread
   std::optional<RunBook::Found> next_pending(Pool& pool);

@@ -12,6 +12,14 @@ namespace {
 /// Tasks handed out beyond those that can run: as many as end in this time, so that no slot waits for the driver.
 constexpr double kAheadSeconds = 0.1;
 constexpr std::uint64_t kMostAhead = 2000;
+
+std::uint32_t most_there(const WorkerLink& worker) {
+  return worker.slot_count - worker.broken_slots;
+}
+
+bool takes_tasks(const WorkerLink& worker) {
+  return worker.welcome && !worker.dead && !worker.leaving;
+}
 }  // namespace
 
 MultiprocessDistributor::Shape MultiprocessDistributor::shape_of(std::uint32_t entry) const {
@@ -66,6 +74,27 @@ void MultiprocessDistributor::pump() {
   for (auto& pool : pools_) pump_pool(*pool, active <= 1);
 }
 
+// How many may run at each worker node, `at_once` in all. What may run there already keeps its place: a limit below it
+// would end nothing, and its place would be given twice.
+void MultiprocessDistributor::share_out(Pool& pool, std::uint32_t at_once) {
+  const auto busy_there = [&](const WorkerLink& worker) {
+    return std::min({worker.limit, most_there(worker), static_cast<std::uint32_t>(worker.handed.size())});
+  };
+  std::uint32_t left = at_once;
+  for (const auto& worker : pool.workers) {
+    if (takes_tasks(*worker)) left -= std::min(left, busy_there(*worker));
+  }
+  for (const auto& worker : pool.workers) {
+    if (!takes_tasks(*worker)) continue;
+    const std::uint32_t busy = busy_there(*worker);
+    const std::uint32_t more = std::min(most_there(*worker) - busy, left);
+    left -= more;
+    if (worker->limit == busy + more) continue;
+    worker->limit = busy + more;
+    worker->channel->send(wire::Limit{worker->limit});
+  }
+}
+
 void MultiprocessDistributor::pump_pool(Pool& pool, bool alone) {
   auto next = next_pending(pool);
   if (!next) {
@@ -97,22 +126,20 @@ void MultiprocessDistributor::pump_pool(Pool& pool, bool alone) {
     } else if (!fits(shape)) {
       break;
     }
+    share_out(pool, at_once);
     // The worker node with the most room, by its share of what may run.
     WorkerLink* best = nullptr;
-    std::uint32_t left = at_once;
     double best_load = 0;
     for (const auto& worker : pool.workers) {
-      if (!worker->welcome || worker->dead || worker->leaving) continue;
-      const std::uint32_t share = std::min(worker->slot_count - worker->broken_slots, left);
-      left -= share;
-      if (worker->limit != share) {
-        worker->limit = share;
-        worker->channel->send(wire::Limit{share});
-      }
+      if (!takes_tasks(*worker)) continue;
+      const std::uint32_t share = worker->limit;
       if (share == 0) continue;
       const double load = static_cast<double>(worker->handed.size()) / share;
       // No more than its share, also while the others are not ready yet: what waits here is theirs to take then.
-      if (worker->handed.size() >= share + (ahead * share + at_once - 1) / at_once) continue;
+      // And nothing ahead where not all slots may run: a slot that ran before the limit sank goes on beside the others.
+      const bool all_may_run = share == most_there(*worker);
+      const std::uint64_t waiting = all_may_run ? (ahead * share + at_once - 1) / at_once : 0;
+      if (worker->handed.size() >= share + waiting) continue;
       if (best == nullptr || load < best_load) {
         best = worker.get();
         best_load = load;

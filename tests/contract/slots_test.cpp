@@ -99,7 +99,7 @@ TEST_CASE("tasks of several cores are packed and never oversubscribe", "[slots][
   const std::uint64_t capacity = slots_of(options);
   const std::uint64_t wide = std::min<std::uint64_t>(3, capacity);
   const std::uint64_t middle = std::min<std::uint64_t>(2, capacity);
-  constexpr std::uint64_t kEach = 4;
+  constexpr std::uint64_t kEach = 10;  // the mixture changes often, also to one kind only
   Account account(3 * kEach);
   Batch batch;
   batch.add_line(account.line(), 3 * kEach);
