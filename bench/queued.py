@@ -105,11 +105,12 @@ class BlockedBatch:
 
     def __exit__(self, *exception):
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+            # Not SIGINT: it is ignored in what a shell has started in the background.
+            self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(30)
             except subprocess.TimeoutExpired:
-                self.process.send_signal(signal.SIGINT)
+                self.process.send_signal(signal.SIGTERM)
                 self.process.wait(30)
         shutil.rmtree(self.batch, ignore_errors=True)
         return False

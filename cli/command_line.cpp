@@ -75,11 +75,12 @@ CommandLine::CommandLine() : app_("Runs many shell commands and never lies about
   app_.set_version_flag("--version", std::string("allot ") + ALLOT_VERSION, "Print the version and leave");
   app_.set_help_flag("-h,--help", "Print this help and leave");
   app_.require_subcommand(0, 1);
-  app_.formatter_fn([this](const CLI::App*, std::string, CLI::AppFormatMode) { return help(); });
+  app_.formatter_fn([this](const CLI::App*, const std::string&, CLI::AppFormatMode) { return help(); });
   for (const auto& verb : verbs_) {
     CLI::App* app = app_.add_subcommand(verb->name(), verb->summary());
     app->set_help_flag("-h,--help", "Print this help and leave");
-    app->formatter_fn([this, &verb](const CLI::App*, std::string, CLI::AppFormatMode) { return help_of(*verb); });
+    app->formatter_fn(
+        [this, &verb](const CLI::App*, const std::string&, CLI::AppFormatMode) { return help_of(*verb); });
     if (verb->is_hidden()) app->group("");
     verb->describe(*app);
     apps_[verb.get()] = app;

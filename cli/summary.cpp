@@ -77,7 +77,7 @@ std::string tail_lines(const std::string& text, const std::string& margin) {
 std::string shown_name(const std::string& batch_path) {
   const auto home = batch_home();
   if (home && batch_path.starts_with(*home + "/")) {
-    const std::string id = batch_path.substr(home->size() + 1);
+    std::string id = batch_path.substr(home->size() + 1);
     if (id.find('/') == std::string::npos) return id;
   }
   return shell_word(batch_path);

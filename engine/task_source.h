@@ -50,7 +50,7 @@ Result<std::unique_ptr<TaskSource>> make_line_source(DelimitedReader reader, Lin
 class CommandTemplate {
  public:
   /// `arguments_per_task` 0: nothing but {#} is replaced. Words must not be empty as a list.
-  CommandTemplate(std::vector<std::string> words, std::size_t arguments_per_task);
+  CommandTemplate(const std::vector<std::string>& words, std::size_t arguments_per_task);
 
   /// Fills `argv`, reusing its memory.
   void fill(const std::vector<std::string_view>& arguments, std::uint64_t step, std::vector<std::string>& argv) const;
@@ -74,11 +74,11 @@ class CommandTemplate {
 };
 
 /// One task per combination of one element of each list, the last list varying fastest.
-std::unique_ptr<TaskSource> make_product_source(std::vector<std::string> words,
+std::unique_ptr<TaskSource> make_product_source(const std::vector<std::string>& words,
                                                 std::vector<std::vector<std::string>> lists);
 
 /// One task per item of the reader.
-std::unique_ptr<TaskSource> make_each_source(std::vector<std::string> words, DelimitedReader reader);
+std::unique_ptr<TaskSource> make_each_source(const std::vector<std::string>& words, DelimitedReader reader);
 
 /// `count` steps of one command. Without `is_array` it is a plain task (count 1) and nothing in it is replaced.
 std::unique_ptr<TaskSource> make_command_source(std::vector<std::string> words, std::uint64_t count, bool is_array);

@@ -45,7 +45,7 @@ std::vector<CommandTemplate::Piece> CommandTemplate::split(const std::string& wo
   return pieces;
 }
 
-CommandTemplate::CommandTemplate(std::vector<std::string> words, std::size_t arguments_per_task) {
+CommandTemplate::CommandTemplate(const std::vector<std::string>& words, std::size_t arguments_per_task) {
   bool uses_arguments = false;
   for (const auto& word : words) {
     words_.push_back(split(word, arguments_per_task));
@@ -100,8 +100,8 @@ Result<void> check_arguments(const CommandTemplate& command, std::size_t argumen
 
 class ProductSource final : public TaskSource {
  public:
-  ProductSource(std::vector<std::string> words, std::vector<std::vector<std::string>> lists)
-      : template_(std::move(words), lists.size()), lists_(std::move(lists)) {}
+  ProductSource(const std::vector<std::string>& words, std::vector<std::vector<std::string>> lists)
+      : template_(words, lists.size()), lists_(std::move(lists)) {}
 
   Result<void> check() override { return check_arguments(template_, lists_.size()); }
 
@@ -131,8 +131,8 @@ class ProductSource final : public TaskSource {
 
 class EachSource final : public TaskSource {
  public:
-  EachSource(std::vector<std::string> words, DelimitedReader reader)
-      : template_(std::move(words), 1), reader_(std::move(reader)) {}
+  EachSource(const std::vector<std::string>& words, DelimitedReader reader)
+      : template_(words, 1), reader_(std::move(reader)) {}
 
   Result<void> check() override { return check_arguments(template_, 1); }
 
@@ -193,13 +193,13 @@ class CommandSource final : public TaskSource {
 
 }  // namespace
 
-std::unique_ptr<TaskSource> make_product_source(std::vector<std::string> words,
+std::unique_ptr<TaskSource> make_product_source(const std::vector<std::string>& words,
                                                 std::vector<std::vector<std::string>> lists) {
-  return std::make_unique<ProductSource>(std::move(words), std::move(lists));
+  return std::make_unique<ProductSource>(words, std::move(lists));
 }
 
-std::unique_ptr<TaskSource> make_each_source(std::vector<std::string> words, DelimitedReader reader) {
-  return std::make_unique<EachSource>(std::move(words), std::move(reader));
+std::unique_ptr<TaskSource> make_each_source(const std::vector<std::string>& words, DelimitedReader reader) {
+  return std::make_unique<EachSource>(words, std::move(reader));
 }
 
 std::unique_ptr<TaskSource> make_command_source(std::vector<std::string> words, std::uint64_t count, bool is_array) {

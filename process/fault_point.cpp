@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
@@ -30,9 +31,9 @@ struct Faults {
     while (text != nullptr && *text != 0 && count < kMaxFaults) {
       const char* end = std::strchr(text, ',');
       const std::size_t length = end != nullptr ? static_cast<std::size_t>(end - text) : std::strlen(text);
-      const char* colon = static_cast<const char*>(std::memchr(text, ':', length));
-      if (colon != nullptr && static_cast<std::size_t>(colon - text) < sizeof list[0].name) {
-        std::memcpy(list[count].name, text, static_cast<std::size_t>(colon - text));
+      const char* colon = std::find(text, text + length, ':');
+      if (colon != text + length && static_cast<std::size_t>(colon - text) < sizeof list[0].name) {
+        std::copy(text, colon, list[count].name);
         list[count].at = std::strtol(colon + 1, nullptr, 10);
         ++count;
       }

@@ -276,6 +276,8 @@ void MultiprocessDistributor::on_closed(WorkerLink& worker, const std::string& w
 
 // A closed connection is no proof: the worker node and its guards must be gone before their files are believed
 // complete. However long that takes: what cannot be ended may still write.
+// By value: burying takes the worker node off the list in which the caller has found it.
+// NOLINTNEXTLINE(performance-unnecessary-value-param)
 void MultiprocessDistributor::await_death(std::shared_ptr<WorkerLink> worker, int waited_ms) {
   if (!worker->is_reaped) {
     bool gone = false;
