@@ -104,7 +104,7 @@ struct TaskTableWriter::Impl {
   std::uint64_t steps() const { return index.end() / kIndexEntryBytes; }
 
   Result<void> open(const std::string& data_path, const std::string& index_path);
-  Result<void> check_last_row(std::uint64_t* end);
+  Result<void> check_last_row(std::uint64_t* end) const;
   Result<void> sync_rows();
   Result<void> flush_index();
   Result<void> add_entries(std::uint64_t row_offset, std::uint64_t count);
@@ -137,7 +137,7 @@ Result<void> TaskTableWriter::Impl::open(const std::string& data_path, const std
 
 // The index names only rows that were synced before, so a bad last row is damage, not a torn tail: its steps may have
 // been submitted, and their numbers must not be given to other commands.
-Result<void> TaskTableWriter::Impl::check_last_row(std::uint64_t* end) {
+Result<void> TaskTableWriter::Impl::check_last_row(std::uint64_t* end) const {
   const std::uint64_t step = index.size / kIndexEntryBytes - 1;
   char entry[kIndexEntryBytes] = {};
   char head[kRowHeaderBytes] = {};
