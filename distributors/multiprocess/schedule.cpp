@@ -77,7 +77,7 @@ void MultiprocessDistributor::pump() {
 // How many may run at each worker node, `at_once` in all. What may run there already keeps its place: a limit below it
 // would end nothing, and its place would be given twice.
 void MultiprocessDistributor::share_out(Pool& pool, std::uint32_t at_once) {
-  const auto busy_there = [&](const WorkerLink& worker) {
+  const auto busy_there = [](const WorkerLink& worker) {
     return std::min({worker.limit, most_there(worker), static_cast<std::uint32_t>(worker.handed.size())});
   };
   std::uint32_t left = at_once;
@@ -187,7 +187,7 @@ void MultiprocessDistributor::pump_pool(Pool& pool, bool alone) {
 void MultiprocessDistributor::rebalance(Pool& pool) {
   if (pool.workers.size() < 2) return;
   const auto idle = [](const auto& worker) {
-    return worker->welcome && !worker->dead && worker->limit > 0 && worker->handed.size() < worker->limit;
+    return takes_tasks(*worker) && worker->handed.size() < worker->limit;
   };
   if (std::none_of(pool.workers.begin(), pool.workers.end(), idle)) return;
   for (auto& worker : pool.workers) {
