@@ -186,9 +186,7 @@ void MultiprocessDistributor::pump_pool(Pool& pool, bool alone) {
 // one.
 void MultiprocessDistributor::rebalance(Pool& pool) {
   if (pool.workers.size() < 2) return;
-  const auto idle = [](const auto& worker) {
-    return takes_tasks(*worker) && worker->handed.size() < worker->limit;
-  };
+  const auto idle = [](const auto& worker) { return takes_tasks(*worker) && worker->handed.size() < worker->limit; };
   if (std::none_of(pool.workers.begin(), pool.workers.end(), idle)) return;
   for (auto& worker : pool.workers) {
     if (worker->welcome && !worker->dead && worker->handed.size() > worker->limit)
