@@ -36,6 +36,7 @@ BatchRun::BatchRun(const DriverContext& context, BatchState state)
       next_submission_(state.next_submission),
       submissions_(std::move(state.submissions)) {
   result_.incomplete_outputs = state.incomplete_outputs;
+  result_.highlights = std::move(state.highlights);
 }
 
 BatchRun::~BatchRun() = default;

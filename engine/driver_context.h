@@ -57,6 +57,7 @@ struct BatchState {
   std::uint32_t next_submission = 1;
   std::map<std::uint32_t, SubmissionIds> submissions;  ///< those that still have tasks queued or running
   std::uint64_t incomplete_outputs = 0;                ///< of tasks that have ended
+  Highlights highlights;                               ///< of these, too
 };
 
 /// A batch of which nothing has been submitted.

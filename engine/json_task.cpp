@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/json_task.h"
 
-#include <set>
+#include <cmath>
 #include <stdexcept>
 
 #include <fmt/format.h>
@@ -16,42 +16,93 @@ namespace {
 using Json = nlohmann::json;
 
 // Deeper than any valid task; deeper input is refused before it costs memory.
-constexpr int kMaxDepth = 6;
+constexpr std::size_t kMaxDepth = 6;
+// nlohmann's number for a number beyond the range of a double.
+constexpr int kOutOfRange = 406;
 
-// Thrown out of the parser's callback and caught in parse().
+// Thrown out of the reader and caught in parse().
 struct RefusedJson : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+struct InvalidJson : std::runtime_error {
+  InvalidJson(std::size_t at_byte, int error_id, const std::string& read_last, const char* what)
+      : std::runtime_error(what), byte(at_byte), id(error_id), last_read(read_last) {}
+  std::size_t byte;  // of the last one read, from 1
+  int id;
+  std::string last_read;
+};
 
-// nlohmann's value would keep the last of two equal keys without a word.
-class DuplicateKeys {
+// Makes a value of what the parser reads. Unlike nlohmann's own it keeps numbers that are no 64-bit integers as they
+// are written (as binary; a double would round them), refuses a second value for a key, and does not go deep.
+class JsonReader final : public nlohmann::json_sax<Json> {
  public:
-  bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start) {
-      if (depth >= kMaxDepth) throw RefusedJson("nested too deeply");
-      if (event == Json::parse_event_t::object_start) {
-        if (keys_.size() <= static_cast<std::size_t>(depth)) keys_.resize(static_cast<std::size_t>(depth) + 1);
-        keys_[static_cast<std::size_t>(depth)].clear();
-      }
-    } else if (event == Json::parse_event_t::key) {
-      // The key of an object that began at depth d is told at depth d + 1.
-      auto& keys = keys_[static_cast<std::size_t>(depth) - 1];
-      const auto& key = parsed.get_ref<const std::string&>();
-      for (const auto& known : keys) {
-        if (known == key) throw RefusedJson(fmt::format("the key \"{}\" comes twice", key));
-      }
-      keys.push_back(key);
-    }
+  Json take() { return std::move(root_); }
+
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(std::int64_t value) override { return add(value); }
+  bool number_unsigned(std::uint64_t value) override { return add(value); }
+  bool number_float(double value, const std::string& text) override {
+    // Of so few digits a double of this size is exact.
+    const bool has_exponent = text.find_first_of("eE") != std::string::npos;
+    if (has_exponent && text.size() <= 15 && value >= 0 && value < 1e15 && std::floor(value) == value)
+      return add(static_cast<std::uint64_t>(value));
+    return add(Json::binary({text.begin(), text.end()}));
+  }
+  bool string(std::string& value) override { return add(std::move(value)); }
+  bool binary(Json::binary_t&) override { return false; }  // no such thing in text
+  bool start_object(std::size_t) override { return open(Json::object()); }
+  bool start_array(std::size_t) override { return open(Json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(std::string& name) override {
+    if (open_.back()->contains(name)) throw RefusedJson(fmt::format("the key \"{}\" comes twice", name));
+    key_ = std::move(name);
     return true;
+  }
+  bool parse_error(std::size_t position, const std::string& last_read, const Json::exception& error) override {
+    throw InvalidJson(position, error.id, last_read, error.what());
   }
 
  private:
-  std::vector<std::vector<std::string>> keys_;  // of the open objects
+  Json& place(Json value) {
+    if (open_.empty()) return root_ = std::move(value);
+    Json& parent = *open_.back();
+    if (!parent.is_array()) return parent[key_] = std::move(value);
+    parent.push_back(std::move(value));
+    return parent.back();
+  }
+  bool add(Json value) {
+    place(std::move(value));
+    return true;
+  }
+  bool open(Json value) {
+    if (open_.size() >= kMaxDepth) throw RefusedJson("nested too deeply");
+    open_.push_back(&place(std::move(value)));
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  Json root_;
+  std::vector<Json*> open_;  // objects and arrays; nothing is added to one while a later one is open
+  std::string key_;
 };
 
+// A number as it is written; of a 64-bit integer this is what dump() gives.
+std::string number_text(const Json& value) {
+  if (!value.is_binary()) return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return {value.get_binary().begin(), value.get_binary().end()};
+}
+
+bool is_number(const Json& value) {
+  return value.is_number() || value.is_binary();
+}
+
 std::string type_of(const Json& value) {
-  if (value.is_number_float()) return "a number with a fraction";
-  if (value.is_number()) return "a number";
+  if (is_number(value)) return "a number";
   if (value.is_null()) return "null";
   if (value.is_boolean()) return "true or false";
   if (value.is_object()) return "an object";
@@ -87,27 +138,24 @@ class TaskReader {
   }
 
   std::optional<Json> parse(std::string_view line) {
+    JsonReader reader;
     try {
-      return Json::parse(line.begin(), line.end(), DuplicateKeys());
-    } catch (const Json::parse_error& error) {
-      // "…: syntax error while parsing value - invalid literal; last read: '…'": what follows the place is of use.
-      std::string text = error.what();
-      const auto from = text.find(": ", text.find("column"));
-      if (from != std::string::npos) text = text.substr(from + 2);
+      if (Json::sax_parse(line.begin(), line.end(), &reader)) return reader.take();
+      fault("", "cannot be read as JSON");
+    } catch (const InvalidJson& error) {
       is_bad_ = true;
-      faults_.add(fmt::format("{}:{}:{}: invalid JSON: {}", source_name_, line_number_, error.byte, text));
+      if (error.id == kOutOfRange) {
+        faults_.add(fmt::format("{}:{}:{}: the number {} is larger than any that can be meant", source_name_,
+                                line_number_, error.byte - error.last_read.size() + 1, error.last_read));
+      } else {
+        // "…: syntax error while parsing value - invalid literal; last read: '…'": what follows the place is of use.
+        std::string text = error.what();
+        const auto from = text.find(": ", text.find("column"));
+        if (from != std::string::npos) text = text.substr(from + 2);
+        faults_.add(fmt::format("{}:{}:{}: invalid JSON: {}", source_name_, line_number_, error.byte, text));
+      }
     } catch (const RefusedJson& error) {
       fault("", error.what());
-    } catch (const Json::out_of_range& error) {
-      // "…: number overflow parsing '1e400'"
-      const std::string text = error.what();
-      const auto quote = text.find('\'');
-      const std::string number = quote == std::string::npos ? "" : text.substr(quote + 1, text.size() - quote - 2);
-      is_bad_ = true;
-      faults_.add(fmt::format("{}:{}:{}: the number {} is larger than any that can be meant", source_name_,
-                              line_number_, number.empty() ? 0 : line.find(number) + 1, number));
-    } catch (const Json::exception&) {
-      fault("", "cannot be read as JSON");
     }
     return std::nullopt;
   }
@@ -258,27 +306,27 @@ class TaskReader {
   void take_count(const std::string& key, const Json& value, std::uint32_t least, std::optional<std::uint32_t>& to) {
     constexpr std::uint64_t kMost = 1'000'000;
     if (!value.is_number_unsigned() || value.get<std::uint64_t>() < least || value.get<std::uint64_t>() > kMost) {
-      fault(key, fmt::format("must be a whole number from {} to {}, not {}", least, kMost, value.dump()));
+      fault(key, fmt::format("must be a whole number from {} to {}, not {}", least, kMost, number_text(value)));
       return;
     }
     to = value.get<std::uint32_t>();
   }
 
   void take_size(const std::string& key, const Json& value, std::optional<std::uint64_t>& to) {
-    if (!value.is_string() && !value.is_number()) {
+    if (!value.is_string() && !is_number(value)) {
       return fault(key, "must be a size such as \"1.5G\" or a number of bytes, not " + type_of(value));
     }
-    const auto size = parse_size(value.is_string() ? value.get<std::string>() : value.dump());
+    const auto size = parse_size(value.is_string() ? value.get<std::string>() : number_text(value));
     if (!size) return fault(key, size.error().message);
     if (*size == 0) return fault(key, "must be more than 0");
     to = *size;
   }
 
   void take_duration(const std::string& key, const Json& value, std::optional<std::int64_t>& to) {
-    if (!value.is_string() && !value.is_number()) {
+    if (!value.is_string() && !is_number(value)) {
       return fault(key, "must be a duration such as \"1h30m\" or a number of seconds, not " + type_of(value));
     }
-    const auto duration = parse_duration(value.is_string() ? value.get<std::string>() : value.dump());
+    const auto duration = parse_duration(value.is_string() ? value.get<std::string>() : number_text(value));
     if (!duration) return fault(key, duration.error().message);
     if (*duration == 0) return fault(key, "must be more than 0");
     to = *duration;
@@ -307,7 +355,7 @@ class TaskReader {
       reference.step = task->get<std::uint64_t>();
     } else if (!task->is_string()) {
       return fault(key, "must be a task's name or its step (0 is the first), or {\"task\": …, \"when\": …}, not " +
-                            (task->is_number() ? task->dump() : type_of(*task)));
+                            (is_number(*task) ? number_text(*task) : type_of(*task)));
     } else if (!take_text(key, *task, reference.name)) {
       return;
     }

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "ledger/detail_reader.h"
 #include "ledger/environment.h"
 #include "ledger/fold.h"
 #include "ledger/record_file.h"
@@ -143,6 +144,7 @@ class Recovery {
   void settle_tasks(const Fold& fold) {
     TaskBoard& board = recovered_.state.board;
     board = TaskBoard(fold.size());
+    DetailReader details(fold);
     for (std::uint64_t step = 0; step < fold.size(); ++step) {
       const FoldedTask& task = fold.task(step);
       TaskCell& cell = board.edit(step);
@@ -160,6 +162,7 @@ class Recovery {
           board.set_end(step, task.exit_class);
           ++recovered_.ended_before;
           if (task.output_incomplete) ++recovered_.state.incomplete_outputs;
+          note_highlights(details, step);
           break;
         case TaskState::queued:
         case TaskState::running:
@@ -173,6 +176,19 @@ class Recovery {
     }
     // A damaged intent's number is known by what followed it, and is not given to another submission.
     recovered_.state.next_submission = std::max(recovered_.state.next_submission, fold.highest_submission() + 1);
+  }
+
+  // What the summary is to name of the tasks that are left alone.
+  void note_highlights(DetailReader& details, std::uint64_t step) {
+    const auto detail = details.detail(step);
+    if (!detail) {  // the fold has just read it
+      context_.observer.notice(detail.error().message);
+      return;
+    }
+    Highlights& highlights = recovered_.state.highlights;
+    if (detail->usage.wall_seconds) highlights.add_wall_seconds(step, *detail->usage.wall_seconds);
+    if (detail->usage.max_rss_bytes) highlights.add_max_rss(step, *detail->usage.max_rss_bytes);
+    if (!detail->exit_info.is_done()) highlights.add_failure(step, detail->exit_info);
   }
 
   void settle_unfinished(std::uint64_t step, const FoldedTask& task) {

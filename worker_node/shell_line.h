@@ -35,8 +35,8 @@ inline constexpr std::size_t kMaxShellLineBytes = 131071;
 /// existing strings are reused). False: `argv` is unspecified and the line is the shell's. False for everything that
 /// means something to sh or bash: operators, redirections, expansions, globs, assignments, comments, backslashes,
 /// reserved words and builtins of either (also when quoted), newlines outside single quotes, NUL and control bytes,
-/// bytes above 126, lines longer than kMaxShellLineBytes, empty or blank lines (the shell reports 0 for those), and
-/// lines that begin with '-' or '+' (which `sh -c` takes for options).
+/// bytes above 126, lines longer than kMaxShellLineBytes, empty or blank lines (the shell reports 0 for those), lines
+/// that begin with '-' or '+' (which `sh -c` takes for options), and lines that hold "PPID", also within quotes.
 bool split_plain_line(std::string_view line, std::vector<std::string>& argv);
 
 /// True if the program at `path` is dash, following symbolic links. False for any other shell: bash as sh, for one,

@@ -74,6 +74,10 @@ TEST_CASE("resuming a batch that has ended does nothing, with the exit status of
   CHECK(json["failed"] == 1);
   const auto effects = read_file(cli.path("effects")).value();
   CHECK(std::count(effects.begin(), effects.end(), '\n') == 2);
+  // The summary is that of the whole batch.
+  const auto told = cli.must(1, {"resume", "./b"});
+  CHECK(told.out.find("failures:\n  step 1: ") != std::string::npos);
+  CHECK(told.out.find("slowest:") != std::string::npos);
 }
 
 TEST_CASE("resume uses the batch's cluster, by whatever way it was named") {

@@ -67,6 +67,9 @@ TEST_CASE("short forms") {
   CHECK(must_read(R"({"command": "x", "timeout": 90})").spec.resources.runtime_milliseconds == 90'000);
   CHECK(must_read(R"({"command": "x", "timeout": 1.5})").spec.resources.runtime_milliseconds == 1500);
   CHECK(must_read(R"({"command": "x", "resources": {"memory": 4096}})").spec.resources.memory_bytes == 4096);
+  CHECK(must_read(R"({"command": "x", "resources": {"memory": 1.5e9}})").spec.resources.memory_bytes == 1'500'000'000);
+  CHECK(must_read(R"({"command": "x", "resources": {"memory": 9007199254740993.0}})").spec.resources.memory_bytes ==
+        9'007'199'254'740'993);
   CHECK(must_read(R"({"command": "x", "after": "a"})").after.size() == 1);
   CHECK(must_read(R"({"command": "x", "after": 0})").after.at(0).step == 0);
   CHECK(must_read(R"({"command": "x", "after": []})").after.empty());
@@ -109,6 +112,13 @@ TEST_CASE("every fault names file, line and key, and says what to write") {
       {R"({"command": "x", "resources": {"memory": "10 potatoes"}})", "resources.memory: "},
       {R"({"command": "x", "resources": {"memory": -1}})", "resources.memory: "},
       {R"({"command": "x", "resources": {"memory": "1e999G"}})", "resources.memory: "},
+      {R"({"command": "x", "resources": {"memory": 99999999999999999999999}})",
+       "resources.memory: \"99999999999999999999999\" is not a size: it is too large"},
+      {R"({"command": "x", "resources": {"memory": 4096.0000000000000000001}})",
+       "\"4096.0000000000000000001\" is not a size: it is not a whole number of bytes"},
+      {R"({"command": "x", "resources": {"memory": 1e30}})", "\"1e30\" is not a size: exponents are not understood"},
+      {R"({"command": "x", "resources": {"cores": 2.50}})", "not 2.50"},
+      {R"({"command": "x", "name": 1.5})", "name: must be a string, not a number"},
       {R"({"command": "x", "resources": {"memory": 0}})", "resources.memory: must be more than 0"},
       {R"({"command": "x", "resources": {"memory": true}})", "resources.memory: must be a size"},
       {R"({"command": "x", "resources": {"runtime": "soon"}})", "resources.runtime: "},

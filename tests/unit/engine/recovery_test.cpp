@@ -200,6 +200,24 @@ TEST_CASE("a finished batch has nothing to resume") {
   CHECK(cluster.submissions().size() == submitted);
 }
 
+TEST_CASE("the summary of a resumed batch names what ended before") {
+  DrivenBatch batch(plain_tasks(4));
+  FakeCluster cluster;
+  cluster.behaviour = [](const FakeTask& task) {
+    if (task.step == 1) return fake_end(ExitClass::error, 7);
+    return task.step == 2 ? fake_end(ExitClass::killed) : FakeRun{};
+  };
+  batch.run(cluster);
+  cluster.behaviour = [](const FakeTask&) { return fake_end(ExitClass::error, 8); };
+  const BatchResult result = batch.resume(cluster);
+  const auto& failures = result.highlights.failures();
+  REQUIRE(failures.size() == 2);  // what was killed has run again
+  CHECK(failures[0].step == 1);
+  CHECK(failures[0].exit_info.exit_code == 7);
+  CHECK(failures[1].step == 2);
+  CHECK(failures[1].exit_info.exit_code == 8);
+}
+
 TEST_CASE("after a boot it is not known whether what was queued has run") {
   DrivenBatch batch(plain_tasks(4));
   FakeCluster cluster(1);

@@ -263,6 +263,9 @@ TEST_CASE("lines that mean something to a shell are left to it") {
       "cmd \"\xff\"",
       "cmd \x81",
       "cmd '\x81\x88'",
+      // the parent's id
+      "sh -c 'kill -9 $PPID'",
+      "perl -e 'kill 9, $ENV{PPID}'",
   };
   Words argv;
   for (const char* line : lines) {
