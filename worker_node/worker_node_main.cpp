@@ -86,7 +86,10 @@ class Service {
  private:
   WorkerNodeHandler handler() {
     return {[this](const wire::Records& m) { tell(m); }, [this](const wire::Returned& m) { tell(m); },
-            [this](const wire::Notice& m) { tell(m); },
+            [this](const wire::Notice& m) {
+              std::fprintf(stderr, "allot-worker-node: %s\n", m.text.c_str());
+              tell(m);
+            },
             [this] {
               finished_ = true;
               stop_when_told();

@@ -11,7 +11,7 @@ import resource
 import signal
 import sys
 
-from fault_batch import FaultBatch, kill, main_of, wait_until
+from fault_batch import FaultBatch, kill, main_of, read_bytes, wait_until
 from resource_faults import demand, demand_class, run_lines, tasks_of
 
 
@@ -139,9 +139,42 @@ def adoption_without_descriptors(programs):
         batch.must_be_clean("--killed")
 
 
+def slot_given_up(programs):
+    """A slot whose guards end before they have done anything is given up, and the others do its work."""
+    with FaultBatch(programs) as batch:
+        batch.leaves_effects = False
+        gate, begun = batch.root / "gate", batch.root / "begun"
+        os.mkfifo(gate)
+        batch.write_tasks([{"command": f"echo $PPID >{begun}.new; mv {begun}.new {begun}; cat {gate}"}]
+                          + [{"command": "true", "after": 0}] * 20)
+        batch.cluster.write_text(batch.cluster.read_text().replace("slots = 3", "slots = 2"))  # one worker node's
+        driver = batch.start("run")
+        wait_until(lambda: begun.exists() or driver.poll() is not None, 30, "the start of the first task")
+        busy = int(begun.read_text())
+
+        def idle_guards():
+            return [pid for pid in batch.processes()["guard"] if pid != busy]
+
+        def log():
+            return read_bytes(batch.directory / "worker.log").decode()
+
+        killed = 0
+        while "is given up" not in log():
+            wait_until(lambda: idle_guards() or "is given up" in log(), 30, "another guard, or that there is none")
+            for pid in idle_guards():
+                kill(pid)
+                wait_until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), 30, "its end")
+                killed += 1
+        demand(killed >= 5, f"given up after {killed} deaths")
+        with open(gate, "w"):
+            pass
+        demand(batch.finish(driver) == 0, f"the run failed: {batch.errors(driver)}")
+        batch.must_be_clean()
+
+
 TESTS = {test.__name__: test for test in (long_task_first, long_errors, stopped_guard, stopped_worker_node,
                                           node_without_descriptors, driver_without_descriptors,
-                                          adoption_without_descriptors)}
+                                          adoption_without_descriptors, slot_given_up)}
 
 
 if __name__ == "__main__":
