@@ -143,17 +143,22 @@ def slot_given_up(programs):
     """A slot whose guards end before they have done anything is given up, and the others do its work."""
     with FaultBatch(programs) as batch:
         batch.leaves_effects = False
-        gate, begun = batch.root / "gate", batch.root / "begun"
-        os.mkfifo(gate)
-        batch.write_tasks([{"command": f"echo $PPID >{begun}.new; mv {begun}.new {begun}; cat {gate}"}]
-                          + [{"command": "true", "after": 0}] * 20)
+        batch.write_tasks([{"command": f"cd {batch.root}; mkfifo gate-{step}; echo $PPID >new-{step}; "
+                                       f"mv new-{step} guard-{step}; cat gate-{step}"} for step in range(2)]
+                          + [{"command": "true", "after": [0, 1]}] * 20)
         batch.cluster.write_text(batch.cluster.read_text().replace("slots = 3", "slots = 2"))  # one worker node's
         driver = batch.start("run")
-        wait_until(lambda: begun.exists() or driver.poll() is not None, 30, "the start of the first task")
-        busy = int(begun.read_text())
+        noted = [batch.root / f"guard-{step}" for step in range(2)]
+        wait_until(lambda: all(path.exists() for path in noted) or driver.poll() is not None, 30, "the start of both")
+        guards = [int(path.read_text()) for path in noted]
+        # The first slot, so that the limit of a worker node (slots below a number) must step over it.
+        first = [b"slot=0" in read_bytes(f"/proc/{pid}/cmdline").split(b"\0") for pid in guards].index(True)
+        with open(batch.root / f"gate-{first}", "w"):
+            pass
+        wait_until(lambda: batch.count_ended() == 1 or driver.poll() is not None, 30, "the end of the first slot's task")
 
         def idle_guards():
-            return [pid for pid in batch.processes()["guard"] if pid != busy]
+            return [pid for pid in batch.processes()["guard"] if pid != guards[1 - first]]
 
         def log():
             return read_bytes(batch.directory / "worker.log").decode()
@@ -166,7 +171,7 @@ def slot_given_up(programs):
                 wait_until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), 30, "its end")
                 killed += 1
         demand(killed >= 5, f"given up after {killed} deaths")
-        with open(gate, "w"):
+        with open(batch.root / f"gate-{1 - first}", "w"):
             pass
         demand(batch.finish(driver) == 0, f"the run failed: {batch.errors(driver)}")
         batch.must_be_clean()
