@@ -46,7 +46,7 @@ std::string find_program(const std::string& name) {
   std::string rest = path != nullptr ? path : "/usr/bin:/bin";
   while (!rest.empty()) {
     const std::size_t colon = std::min(rest.find(':'), rest.size());
-    const std::string candidate = rest.substr(0, colon) + "/" + name;
+    std::string candidate = rest.substr(0, colon) + "/" + name;
     if (::access(candidate.c_str(), X_OK) == 0) return candidate;
     rest.erase(0, colon + 1);
   }
@@ -56,7 +56,7 @@ std::string find_program(const std::string& name) {
 
 // vfork lends the parent's stack to the child: nothing but the exec may happen in between.
 [[gnu::noinline]] pid_t start(const char* path, char* const* argv) {
-  const pid_t pid = ::vfork();
+  const pid_t pid = ::vfork();  // NOLINT(clang-analyzer-security.insecureAPI.vfork)
   if (pid == 0) {
     ::execve(path, argv, environ);
     ::_exit(127);

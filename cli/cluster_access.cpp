@@ -37,7 +37,7 @@ Result<Cluster> open_cluster(Services& services, const std::string& name_or_path
   if (!plugin_name) return fail(std::move(plugin_name.error()));
   const LoadedPlugin loaded = services.plugins.load(*plugin_name);
   if (loaded.state != PluginState::loaded) {
-    return fail(ErrorCode::not_available, fmt::format("cluster {}: plugin {} is {}: {}", file->name, *plugin_name,
+    return fail(ErrorCode::not_available, fmt::format("{}: plugin: {} is {}: {}", file->path, *plugin_name,
                                                       to_string(loaded.state), loaded.message));
   }
   Cluster cluster;

@@ -102,10 +102,10 @@ class ClustersVerb final : public Verb {
                           const std::vector<LoadedPlugin>& plugins) {
     std::string text = "clusters:\n";
     for (const auto& row : clusters) {
-      text += fmt::format("  {:<16} {:<12} {}{}\n", row.file.name, row.plugin.empty() ? "-" : row.plugin, row.state,
-                          row.file.name == kDefaultCluster ? " (default)" : "");
+      text += fmt::format("  {:<16} {:<12} {}{}\n", printable(row.file.name), row.plugin.empty() ? "-" : row.plugin,
+                          row.state, row.file.name == kDefaultCluster ? " (default)" : "");
       if (!row.description.empty()) text += "      " + row.description + "\n";
-      text += indented(row.text) + "      " + row.file.path + "\n";
+      text += indented(row.text) + "      " + printable(row.file.path) + "\n";
     }
     if (clusters.empty()) text += fmt::format("  none in {}\n", fmt::join(services.cluster_directories, ", "));
     text += "plugins:\n";

@@ -147,8 +147,10 @@ std::string seconds_text(double seconds) {
 }
 
 std::string time_text(std::int64_t nanoseconds) {
-  const auto seconds = static_cast<std::time_t>(nanoseconds / 1'000'000'000);
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z", fmt::gmtime(seconds), nanoseconds % 1'000'000'000 / 1000);
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  const std::int64_t fraction = (nanoseconds % kSecond + kSecond) % kSecond;  // also before 1970: not negative
+  const auto seconds = static_cast<std::time_t>((nanoseconds - fraction) / kSecond);
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z", fmt::gmtime(seconds), fraction / 1000);
 }
 
 }  // namespace allot::cli

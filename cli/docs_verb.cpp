@@ -118,22 +118,28 @@ std::string bash_completion(const CommandLine& line) {
     const auto add = [&values](const std::vector<std::string>& with, const std::string& action) {
       if (!with.empty()) values += fmt::format("        {}) {} ;;\n", fmt::join(with, "|"), action);
     };
-    add(with_cluster, "COMPREPLY=($(compgen -W \"$(allot docs names clusters 2>/dev/null)\" -- \"$current\")); return");
-    add(with_file, "compopt -o filenames; COMPREPLY=($(compgen -f -- \"$current\")); return");
-    add(with_directory, "compopt -o filenames; COMPREPLY=($(compgen -d -- \"$current\")); return");
+    add(with_cluster,
+        "mapfile -t COMPREPLY < <(compgen -W \"$(allot docs names clusters 2>/dev/null)\" -- \"$current\"); return");
+    add(with_file, "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$current\"); return");
+    add(with_directory, "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- \"$current\"); return");
     add(with_state,
         "COMPREPLY=($(compgen -W \"waiting queued running done failed abandoned\" -- \"$current\")); return");
     add(with_other, "return");
     const bool takes_batch = verb->text().usage[0].find("BATCH") != std::string::npos;
+    const bool takes_file = verb->text().usage[0].find("FILE") != std::string::npos;
     cases += fmt::format("    {})\n", verb->name());
     if (!values.empty()) cases += "      case $previous in\n" + values + "      esac\n";
     cases += fmt::format(
         "      if [[ $current == -* ]]; then COMPREPLY=($(compgen -W \"{}\" -- \"$current\")); return; fi\n",
         words_of(flags));
     cases += "      compopt -o filenames\n";
-    cases += takes_batch ? "      COMPREPLY=($(compgen -d -- \"$current\") $(compgen -W \"$(allot docs names batches "
-                           "2>/dev/null)\" -- \"$current\"))\n"
-                         : "      COMPREPLY=($(compgen -f -- \"$current\"))\n";
+    if (takes_batch) {
+      cases +=
+          "      mapfile -t COMPREPLY < <(compgen -d -- \"$current\"; compgen -W \"$(allot docs names batches "
+          "2>/dev/null)\" -- \"$current\")\n";
+    } else if (takes_file) {
+      cases += "      mapfile -t COMPREPLY < <(compgen -f -- \"$current\")\n";
+    }
     cases += "      ;;\n";
   }
   return "# bash completion for allot: made by `allot docs completion bash`\n_allot() {\n"
@@ -144,7 +150,8 @@ std::string bash_completion(const CommandLine& line) {
          " --help --version\" -- \"$current\"))\n    return\n  fi\n"
          "  # behind \"--\" stands the user's own command\n"
          "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
-         "    if [[ $word == -- ]]; then compopt -o filenames; COMPREPLY=($(compgen -cf -- \"$current\")); return; "
+         "    if [[ $word == -- ]]; then compopt -o filenames; mapfile -t COMPREPLY < <(compgen -cf -- "
+         "\"$current\"); return; "
          "fi\n  done\n"
          "  case ${COMP_WORDS[1]} in\n" +
          cases + "  esac\n}\ncomplete -F _allot allot\n";

@@ -76,9 +76,11 @@ int drive(ClusterParts& parts, const BatchDirectory& batch, const DriverIdentity
   spdlog::debug("driven for {:.3f} s", result.wall_seconds);
 
   const std::string text = summary_text(result, batch.path(), command);
-  int status = result.all_done() ? kSuccess : kNotAll;
+  // Where something is wrong with the ledger, that all tasks are done is not there to be read by anyone.
+  const bool is_good = result.all_done() && !result.trouble;
+  int status = is_good ? kSuccess : kNotAll;
   if (stop.first_signal() != 0 && !result.all_done()) status = 128 + stop.first_signal();
-  const bool is_shown = !options.quiet || !result.all_done();
+  const bool is_shown = !options.quiet || !is_good;
   // Who wants to hear of nothing but failures wants to hear of lost output, too.
   if (!is_shown) {
     const std::string lost = incomplete_outputs_text(result.incomplete_outputs);

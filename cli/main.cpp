@@ -22,16 +22,19 @@ namespace {
 void open_standard_descriptors() {
   for (int fd = 0; fd < 3; ++fd) {
     if (::fcntl(fd, F_GETFD) >= 0) continue;
-    // Writing to standard output then fails, as it did when it was closed: what was asked for was not delivered.
-    if (::open("/dev/null", fd == 2 ? O_WRONLY : O_RDONLY) != fd) std::_Exit(allot::cli::kEnvironment);
+    // Reading standard input and writing to standard output then fail, as they did when these were closed: an empty
+    // input was not given, and what was asked for was not delivered.
+    if (::open("/dev/null", fd == 1 ? O_RDONLY : O_WRONLY) != fd) std::_Exit(allot::cli::kEnvironment);
   }
 }
 
 // Writing to a pipe without a reader is an error value here. Blocked, not ignored: tasks would inherit an ignored one.
-void block_pipe_signal() {
+// So is a file beyond the limit (ulimit -f).
+void block_write_signals() {
   sigset_t signals;
   ::sigemptyset(&signals);
   ::sigaddset(&signals, SIGPIPE);
+  ::sigaddset(&signals, SIGXFSZ);
   ::sigprocmask(SIG_BLOCK, &signals, nullptr);
 }
 
@@ -45,7 +48,7 @@ void set_up_logging() {
 
 int main(int argc, char** argv) {
   open_standard_descriptors();
-  block_pipe_signal();
+  block_write_signals();
   try {
     set_up_logging();
     allot::PluginLoader plugins(allot::PluginLoader::search_path({allot::plugin_directory()}));

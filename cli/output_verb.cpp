@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/console.h"
+#include "cli/driving.h"
 #include "cli/task_report.h"
 #include "cli/verb.h"
 #include "engine/batch_home.h"
@@ -51,9 +52,9 @@ class OutputVerb final : public Verb {
         "Prints the standard output of tasks of a batch, one after the other in the order given; without steps, of all "
         "tasks in the order of their steps. Nothing is put between them.\n\n"
         "Exit status: 0 if all of it was printed; 1 if the output of some step is missing (it has not ended, or its "
-        "output went to a file of its own) or was not kept whole: stderr tells which; 2 for wrong usage; 3 if it "
-        "cannot be "
-        "written to standard output. A reader that goes away before the end (allot output BATCH | head) wanted no "
+        "output went to a file of its own) or was not kept whole: stderr tells which; 2 for wrong usage; 3 if the "
+        "batch is damaged, or standard output cannot be written. A reader that goes away before the end (allot output "
+        "BATCH | head) wanted no "
         "more: that is no error, and nothing is said.",
         {{"allot output 06ecx1", "all outputs, in order"},
          {"allot output ./batch 0 5-7", "those of four steps"},
@@ -123,7 +124,7 @@ int OutputVerb::run(Services&) {
   auto path = find_batch(batch_);
   if (!path) return fail_with(kMisuse, path.error());
   auto batch = BatchDirectory::open(*path);
-  if (!batch) return fail_with(kMisuse, batch.error());
+  if (!batch) return tell_failure(batch.error());
   auto fold = Fold::load(*batch);
   if (!fold) return fail_with(kEnvironment, fold.error());
   std::vector<StepRange> wanted;

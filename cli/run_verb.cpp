@@ -8,6 +8,7 @@
 
 #include "cli/console.h"
 #include "cli/driving.h"
+#include "cli/summary.h"
 #include "cli/verb.h"
 #include "engine/batch_home.h"
 #include "engine/batch_maker.h"
@@ -65,9 +66,9 @@ class RunVerb final : public Verb {
   Result<std::string> batch_path(const std::string& id) const;
 
   DrivingOptions driving_;
-  std::optional<std::string> file_, each_, batch_dir_, memory_, timeout_;
+  std::optional<std::string> file_, each_, batch_dir_, memory_, timeout_, queue_;
   std::optional<std::int64_t> array_, cores_;
-  std::string name_, queue_;
+  std::string name_;
   bool null_ = false, lines_ = false, jsonl_ = false, allow_empty_ = false;
   bool has_command_ = false;
   std::vector<std::string> words_;  // behind "--"
@@ -88,9 +89,9 @@ VerbText RunVerb::text() const {
       "Ctrl-C (or SIGTERM, SIGHUP) cancels: nothing new is started and running tasks get TERM, then KILL after "
       "--grace; "
       "a second one kills at once. A batch that was cut short is finished by allot resume.\n\n"
-      "Exit status: 0 if every task is done, 1 if some are not, 2 for wrong usage or bad input, 3 if the cluster or "
-      "the "
-      "batch directory cannot be used, 128+N if signal N stopped the run.",
+      "Exit status: 0 if every task is done, 1 if some are not, 2 for wrong usage or bad input (also a directory that "
+      "cannot be made or written), 3 if the machine is short of something or the cluster cannot be used, so that the "
+      "batch was not begun, 128+N if signal N stopped the run.",
       {{"allot run lines.txt", "a shell line per task"},
        {"allot run -j 8 --timeout 10m -- gzip -k {} ::: *.log", "a command per file, 8 at a time"},
        {"find . -name '*.png' -print0 | allot run -0 --each - -- optipng {}", "any file names, safely"},
@@ -115,7 +116,8 @@ Result<RequestedResources> RunVerb::default_resources() const {
     if (*duration == 0) return fail(ErrorCode::fix_request, "--timeout: must be more than 0");
     resources.runtime_milliseconds = *duration;
   }
-  resources.queue = queue_;
+  if (queue_ && queue_->empty()) return fail(ErrorCode::fix_request, "--queue: the name is empty");
+  resources.queue = queue_.value_or("");
   return resources;
 }
 
@@ -214,7 +216,9 @@ int RunVerb::run(Services& services) {
   auto batch = make_batch(*path, std::move(info), services.environment, **source);
   if (!batch) {
     if (stop.take() > 0) return 128 + stop.first_signal();
-    if (batch.error().code == ErrorCode::not_available && allow_empty_) return kSuccess;
+    if (batch.error().code == ErrorCode::not_available && allow_empty_) {
+      return driving_.json ? print_or_fail(empty_summary_json()) : kSuccess;
+    }
     return tell_failure(batch.error().code == ErrorCode::not_available
                             ? Error{ErrorCode::fix_request, batch.error().message}
                             : batch.error());

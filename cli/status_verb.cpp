@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/console.h"
+#include "cli/driving.h"
 #include "cli/summary.h"
 #include "cli/task_report.h"
 #include "cli/verb.h"
@@ -24,6 +25,12 @@ constexpr std::array kStates = {TaskState::waiting, TaskState::queued, TaskState
                                 TaskState::done,    TaskState::failed, TaskState::abandoned};
 constexpr std::size_t kMostListed = 10;
 constexpr std::size_t kCommandCharacters = 90;
+// Stands for a task whose row is damaged.
+const TaskSpec kUnreadable = [] {
+  TaskSpec spec;
+  spec.shell_line = "?";
+  return spec;
+}();
 
 std::optional<TaskState> state_from_string(const std::string& name) {
   for (const TaskState state : kStates) {
@@ -120,6 +127,12 @@ class Report {
     return text;
   }
 
+  /// About the rows of the task table that could not be read so far; nothing if there are none.
+  std::optional<std::string> unreadable_rows() const {
+    if (unreadable_ == 0) return std::nullopt;
+    return unreadable_ == 1 ? first_unreadable_ : fmt::format("{} (and {} more)", first_unreadable_, unreadable_ - 1);
+  }
+
   /// Every task whose state is wanted.
   Result<void> tasks(StandardOutput& out, bool as_json, const std::vector<TaskState>& wanted) {
     if (!as_json) out.write(task_heading());
@@ -127,9 +140,10 @@ class Report {
       if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), fold_.task(step).state) == wanted.end()) continue;
       auto detail = details_.detail(step);
       if (!detail) return fail(std::move(detail.error()));
-      auto row = table_.row(step);
-      if (!row) return fail(std::move(row.error()));
-      out.write(as_json ? one_line(task_json(*detail, **row)) : task_line(*detail, **row));
+      const TaskSpec* spec = row(step);
+      Json json = as_json ? task_json(*detail, spec != nullptr ? *spec : kUnreadable) : Json();
+      if (as_json && spec == nullptr) json["name"] = json["command"] = nullptr;
+      out.write(as_json ? one_line(json) : task_line(*detail, spec != nullptr ? *spec : kUnreadable));
     }
     return {};
   }
@@ -181,16 +195,24 @@ class Report {
       ++listed;
       auto detail = details_.detail(step);
       if (!detail) return fail(std::move(detail.error()));
-      auto row = table_.row(step);
-      if (!row) return fail(std::move(row.error()));
+      const TaskSpec* spec = row(step);
       const std::string what =
           state == TaskState::running ? "since " + time_text(detail->started_ns) : describe(detail->exit_info);
       if (listed == 1) text += fmt::format("{} (the first ones):\n", allot::to_string(state));
-      text += fmt::format("  step {}: {}: {}\n", step, what,
-                          shorten(printable((*row)->command_text()), kCommandCharacters));
+      text +=
+          fmt::format("  step {}: {}: {}\n", step, what,
+                      shorten(printable((spec != nullptr ? *spec : kUnreadable).command_text()), kCommandCharacters));
       if (with_text) text += tail_lines(detail->exit_info.text, "    | ");
     }
     return text;
+  }
+
+  // Null: damaged, and counted.
+  const TaskSpec* row(std::uint64_t step) {
+    auto row = table_.row(step);
+    if (row) return *row;
+    if (unreadable_++ == 0) first_unreadable_ = row.error().message;
+    return nullptr;
   }
 
   const BatchDirectory& batch_;
@@ -198,6 +220,8 @@ class Report {
   TaskTableReader& table_;
   DetailReader details_;
   std::optional<DriverIdentity> driver_;
+  std::uint64_t unreadable_ = 0;
+  std::string first_unreadable_;
 };
 
 class StatusVerb final : public Verb {
@@ -209,7 +233,7 @@ class StatusVerb final : public Verb {
         {"status [OPTIONS] BATCH"},
         "Reads the records of a batch, which may be running, and shows what they say. Nothing is changed.\n\n"
         "Exit status: 0 if the batch could be read, whatever became of its tasks; 2 if there is no such batch; 3 if it "
-        "cannot be read, or the task table lacks tasks of it, after what is left of it was shown.",
+        "is damaged so that tasks or commands of it cannot be read, after what is left of it was shown.",
         {{"allot status 06ecx1", "counts, what runs, first failures"},
          {"allot status ./batch --tasks --state failed", "a line per failed task"},
          {"allot status ./batch --tasks --json", "a JSON object per task and line"}}};
@@ -240,7 +264,7 @@ class StatusVerb final : public Verb {
     auto path = find_batch(batch_);
     if (!path) return refuse(path.error().message);
     auto batch = BatchDirectory::open(*path);
-    if (!batch) return refuse(batch.error().message);
+    if (!batch) return tell_failure(batch.error());
     auto fold = Fold::load(*batch);
     if (!fold) return tell_unreadable(fold.error());
     auto driver = batch->current_driver();
@@ -261,10 +285,13 @@ class StatusVerb final : public Verb {
       if (!text) return tell_unreadable(text.error());
       out.write(*text);
     }
-    if (fold->missing_steps() == 0) return out.close(kSuccess);
+    const auto unreadable = report.unreadable_rows();
+    if (fold->missing_steps() == 0 && !unreadable) return out.close(kSuccess);
     out.flush();
-    tell_error(fmt::format("{}: damaged: {} of the batch's {} tasks are missing", batch->task_index_path(),
-                           fold->missing_steps(), fold->size() + fold->missing_steps()));
+    if (unreadable) tell_error(*unreadable);
+    if (fold->missing_steps() > 0)
+      tell_error(fmt::format("{}: damaged: {} of the batch's {} tasks are missing", batch->task_index_path(),
+                             fold->missing_steps(), fold->size() + fold->missing_steps()));
     return out.close(kEnvironment);
   }
 

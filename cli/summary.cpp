@@ -113,10 +113,8 @@ std::string summary_text(const BatchResult& result, const std::string& batch_pat
   return text + failures_text(result, command) + next_commands(result, batch_path);
 }
 
-std::string summary_json(const BatchResult& result, const std::string& batch_path) {
-  nlohmann::ordered_json json;
-  json["batch"] = batch_path;
-  if (!is_utf8(batch_path)) json["batch_base64"] = base64(batch_path);
+namespace {
+std::string result_json(nlohmann::ordered_json json, const BatchResult& result) {
   json["tasks"] = result.progress.total;
   json["done"] = result.progress.done;
   json["failed"] = result.progress.failed;
@@ -129,6 +127,20 @@ std::string summary_json(const BatchResult& result, const std::string& batch_pat
   json["incomplete_outputs"] = result.incomplete_outputs;
   json["wall_seconds"] = result.wall_seconds;
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+}  // namespace
+
+std::string summary_json(const BatchResult& result, const std::string& batch_path) {
+  nlohmann::ordered_json json;
+  json["batch"] = batch_path;
+  if (!is_utf8(batch_path)) json["batch_base64"] = base64(batch_path);
+  return result_json(std::move(json), result);
+}
+
+std::string empty_summary_json() {
+  nlohmann::ordered_json json;
+  json["batch"] = nullptr;
+  return result_json(std::move(json), BatchResult{});
 }
 
 }  // namespace allot::cli

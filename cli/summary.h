@@ -20,6 +20,8 @@ std::string summary_text(const BatchResult& result, const std::string& batch_pat
 std::string incomplete_outputs_text(std::uint64_t count);
 
 /// One JSON object; docs/json.md lists its members.
+/// The same of no tasks, for which no batch is made: `batch` is null.
+std::string empty_summary_json();
 std::string summary_json(const BatchResult& result, const std::string& batch_path);
 
 /// The last lines of an error text, made safe for a terminal and bounded, each with `margin` in front; "" for "".

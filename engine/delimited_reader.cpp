@@ -48,7 +48,8 @@ Result<DelimitedReader> DelimitedReader::open(const std::string& path, char deli
     return DelimitedReader(std::move(fd), "standard input", delimiter, interrupt_descriptor);
   }
   Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return fail(ErrorCode::fix_request, path + ": cannot be read: " + errno_text(errno));
+  const std::string shown = path.empty() ? "\"\"" : path;
+  if (!fd) return fail(ErrorCode::fix_request, shown + ": cannot be read: " + errno_text(errno));
   struct stat status {};
   if (::fstat(fd.get(), &status) == 0 && S_ISDIR(status.st_mode)) {
     return fail(ErrorCode::fix_request, path + ": is a directory; name a file, or - for standard input");

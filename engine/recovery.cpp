@@ -25,13 +25,14 @@ using Clock = std::chrono::steady_clock;
 constexpr int kAskAgainMilliseconds = 500;
 constexpr std::size_t kMostDamageTold = 10;
 
-// Ends that resume does not let stand: the user or the machine was the cause, not the task.
+// Ends that resume does not let stand: the user, the machine or the cluster was the cause, not the task.
 bool runs_again(ExitClass exit_class) {
   switch (exit_class) {
     case ExitClass::killed:
     case ExitClass::lost:
     case ExitClass::node_failed:
     case ExitClass::preempted:
+    case ExitClass::queueing_error:  // it never ran, and this cluster may have what it asks for
       return true;
     default:
       return false;

@@ -19,9 +19,9 @@ struct Recovered {
 };
 
 /// Asks the distributor (which has been started) about every submission with unfinished steps, records a verdict on
-/// each run that is proven to be gone, and says what is left to do. Tasks that were killed or lost, and those abandoned
-/// because of them, run again; those that failed by themselves do not. `previous`: the driver before this one.
-/// Errors: gave_up (the ledger cannot be read or written; interrupted by the user).
+/// each run that is proven to be gone, and says what is left to do. Tasks that were killed or lost or could not be
+/// queued, and those abandoned because of them, run again; those that failed by themselves do not. `previous`: the
+/// driver before this one. Errors: gave_up (the ledger cannot be read or written; interrupted by the user).
 Result<Recovered> recover(const DriverContext& context, const std::optional<DriverIdentity>& previous);
 
 }  // namespace allot

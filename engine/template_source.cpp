@@ -149,6 +149,7 @@ class EachSource final : public TaskSource {
                     fmt::format("{}:{}: holds a NUL, which no argument can; give -0 if NULs separate the items",
                                 reader_.name(), reader_.number()));
       }
+      carriage_returns_ += arguments[0].ends_with('\r') ? 1 : 0;
       template_.fill(arguments, to.size(), task.argv);
       task.source_line = reader_.number();
       if (auto added = to.add(task); !added) {
@@ -157,10 +158,18 @@ class EachSource final : public TaskSource {
     }
   }
   const std::string& name() const override { return reader_.name(); }
+  std::vector<std::string> notes() const override {
+    if (carriage_returns_ == 0) return {};
+    return {
+        fmt::format("{}: {} of the items end in a carriage return, which is part of the argument; dos2unix removes "
+                    "them",
+                    name(), carriage_returns_)};
+  }
 
  private:
   CommandTemplate template_;
   DelimitedReader reader_;
+  std::uint64_t carriage_returns_ = 0;
 };
 
 class CommandSource final : public TaskSource {

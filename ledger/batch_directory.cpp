@@ -100,7 +100,7 @@ Result<std::uint64_t> highest_epoch(const std::string& directory) {
 
 Result<DriverIdentity> read_epoch(const std::string& directory, std::uint64_t epoch) {
   const std::string path = directory + "/" + std::to_string(epoch);
-  auto text = read_file(path, kMaxJsonBytes);
+  auto text = read_regular_file(path, kMaxJsonBytes);
   if (!text) return fail(Error{ErrorCode::gave_up, text.error().message});
   auto driver = ledger::parse_driver_identity(*text, path);
   if (!driver) return driver;
@@ -139,7 +139,7 @@ std::optional<Error> refusal(const std::string& batch, const DriverIdentity& hol
   return Error{ErrorCode::fix_request,
                batch + ": is driven by " + description_of(holder) + ", and from " + host_name() +
                    " it cannot be seen whether that one still runs; make sure that it does not, then take the batch "
-                   "over explicitly"};
+                   "over with allot resume --take-over"};
 }
 
 // A file of our own in epochs/, linked to its number once it is whole: link(2) fails if the number is taken, on NFS
@@ -229,10 +229,10 @@ Result<BatchDirectory> BatchDirectory::open(const std::string& path) {
     if (error && error.value() != ENOENT) return fail(errno_error(error.value(), json_path));
     return fail(ErrorCode::fix_request, batch.path_ + ": is no batch: it has no batch.json");
   }
-  auto text = read_file(json_path, kMaxJsonBytes);
+  auto text = read_regular_file(json_path, kMaxJsonBytes);
   if (!text) return fail(text.error());  // a passing fault (no descriptors) is no damage
   auto info = ledger::parse_batch_info(*text, json_path);
-  if (!info) return fail(Error{ErrorCode::fix_request, info.error().message});
+  if (!info) return fail(std::move(info.error()));
   batch.info_ = std::move(*info);
   return batch;
 }

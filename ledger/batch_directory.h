@@ -56,8 +56,8 @@ class BatchDirectory {
   /// an empty directory, or cannot be written (path and reason in the text).
   static Result<BatchDirectory> create(const std::string& path, BatchInfo info);
 
-  /// Errors: fix_request when there is no batch, its format is newer than kBatchFormat (both numbers named), or
-  /// batch.json is damaged.
+  /// Errors: fix_request when there is no batch, or its format is newer than kBatchFormat (both numbers named); gave_up
+  /// when batch.json is damaged.
   static Result<BatchDirectory> open(const std::string& path);
 
   const std::string& path() const { return path_; }

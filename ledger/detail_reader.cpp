@@ -139,6 +139,13 @@ Result<TaskDetail> DetailReader::detail(std::uint64_t step) {
     detail.evidence.push_back(describe(*ref, record->record));
     if (is_decisive(*ref)) take_facts(*ref, record->record, detail);
   }
+  // Who says that a run is lost may not know when it began.
+  if (detail.started_ns == 0 && task.started_offset != 0) {
+    const auto began = read({static_cast<std::uint32_t>(step), task.submission, task.restart, task.file,
+                             Fold::RefKind::started, task.started_offset});
+    const auto* started = began ? std::get_if<StartedRecord>(&began->record) : nullptr;
+    if (started != nullptr) detail.started_ns = started->at_ns;
+  }
   for (const FoldedSubmission& refused : fold_.submissions_) {
     if (refused.error.empty() || !refused.intent.steps.contains(step)) continue;
     detail.evidence.push_back(fmt::format("submission {} was refused: {}", refused.intent.submission, refused.error));

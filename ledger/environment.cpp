@@ -109,7 +109,7 @@ Result<void> write_environment(const std::string& path, const Environment& envir
 }
 
 Result<Environment> read_environment(const std::string& path) {
-  auto bytes = read_file(path);
+  auto bytes = read_regular_file(path);
   if (!bytes) return fail(bytes.error().with_context("the batch's environment cannot be read"));
   const auto damaged = [&](const std::string& why) {
     return fail(ErrorCode::gave_up,

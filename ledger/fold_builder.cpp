@@ -546,7 +546,7 @@ std::uint64_t FoldBuilder::steps_in_table() const {
   const std::uint64_t entries = index_entries();
   if (claimed_steps_) return std::min(entries, *claimed_steps_);
   if (entries <= kMostBadEntries) return entries;
-  Fd index(::open(fold_.batch_.task_index_path().c_str(), O_RDONLY | O_CLOEXEC));
+  const Fd index = open_regular(fold_.batch_.task_index_path(), O_RDONLY);
   struct stat data {};
   if (!index || ::stat(fold_.batch_.task_data_path().c_str(), &data) != 0) return 0;
   const auto leads_to_row = [&](std::uint64_t step) {

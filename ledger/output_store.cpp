@@ -4,10 +4,12 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <boost/filesystem/operations.hpp>
 #include <cerrno>
 #include <limits>
 
 #include "ledger/task_table.h"
+#include "ledger/writer_name.h"
 #include "process/fd.h"
 
 namespace allot {
@@ -15,13 +17,18 @@ namespace {
 
 constexpr std::size_t kBlockBytes = 1u << 20;
 
-// The path that the task was given for this stream; empty if the table cannot tell.
-std::string given_path(const BatchDirectory& batch, std::uint64_t step, OutputStream stream) {
+// The path that the task was given for this stream, or the file in it if it is a directory; empty if the table cannot
+// tell.
+std::string given_path(const BatchDirectory& batch, const TaskDetail& detail, OutputStream stream) {
   auto table = TaskTableReader::open(batch.task_data_path(), batch.task_index_path());
   if (!table) return {};
-  auto row = table->row(step);
+  auto row = table->row(detail.step);
   if (!row) return {};
-  return stream == OutputStream::standard_output ? (*row)->stdout_path : (*row)->stderr_path;
+  std::string path = stream == OutputStream::standard_output ? (*row)->stdout_path : (*row)->stderr_path;
+  boost::system::error_code ignored;
+  if (!boost::filesystem::is_directory(path, ignored)) return path;
+  return path + "/" +
+         output_file_name((*row)->name, stream == OutputStream::standard_output ? 'o' : 'e', detail.distributor_id);
 }
 
 // Why no record tells of output.
@@ -60,7 +67,7 @@ Result<void> read_output(const BatchDirectory& batch, const TaskDetail& detail, 
     return fail(ErrorCode::not_available, what + " is not recorded: " + reason_of_none(detail));
   }
   if (extent.external) {
-    std::string path = given_path(batch, detail.step, stream);
+    std::string path = given_path(batch, detail, stream);
     return fail(ErrorCode::not_available,
                 what + " is not in the batch: it was written to " + (path.empty() ? "a file of the user's" : path));
   }
@@ -76,7 +83,7 @@ Result<void> read_output(const BatchDirectory& batch, const TaskDetail& detail, 
   if (extent.offset > kMaxOffset || extent.length > kMaxOffset - extent.offset) {
     return fail(ErrorCode::gave_up, path + ": " + what + " is recorded at an impossible place");
   }
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Fd fd = open_regular(path, O_RDONLY);
   if (!fd) return fail(ErrorCode::gave_up, path + ": " + what + " cannot be read: " + errno_text(errno));
   std::string block(std::min<std::uint64_t>(extent.length, kBlockBytes), '\0');
   for (std::uint64_t done = 0; done < extent.length;) {

@@ -100,7 +100,7 @@ class RecordWriter {
     buffer_.clear();
     sequence_ = written_sequence_;
   }
-  /// fdatasync(2).
+  /// fdatasync(2). Errors: retry_later, gave_up (also when the file was removed: nobody would find it).
   Result<void> sync();
 
   /// True while the room kept ahead suffices for one more running task (kMaxFinishedBytes, or `reserve_bytes` if that

@@ -120,7 +120,7 @@ PayloadVisitor decoding_visitor(const RecordVisitor& visit) {
 }
 
 Error read_error(const std::string& path) {
-  return {ErrorCode::gave_up, path + ": " + errno_text(errno)};
+  return {ErrorCode::gave_up, path + ": " + (errno == EINVAL ? "is no regular file" : errno_text(errno))};
 }
 
 }  // namespace
@@ -133,7 +133,7 @@ ScanReport scan_frames(std::string_view bytes, std::uint64_t base_offset, const 
 }
 
 Result<ScanReport> scan_record_payloads(const std::string& path, std::uint64_t from, const PayloadVisitor& visit) {
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Fd fd = open_regular(path, O_RDONLY);
   if (!fd) {
     if (errno == ENOENT) return ScanReport{};
     return fail(read_error(path));
@@ -164,7 +164,7 @@ Result<ScanReport> scan_record_file(const std::string& path, std::uint64_t from,
 Result<RecordReader> RecordReader::open(const std::string& path) {
   RecordReader reader;
   reader.path_ = path;
-  reader.fd_.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  reader.fd_ = open_regular(path, O_RDONLY);
   if (!reader.fd_) return fail(read_error(path));
   return reader;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -119,6 +120,10 @@ Result<void> RecordWriter::write() {
 }
 
 Result<void> RecordWriter::sync() {
+  struct stat info {};
+  if (::fstat(fd_, &info) == 0 && info.st_nlink == 0) {
+    return fail(ErrorCode::gave_up, path_ + ": was removed; what it held is lost");
+  }
   ALLOT_FAULT_POINT("record_sync_before");
   while (::fdatasync(fd_) != 0) {
     if (errno != EINTR) return fail(write_error(errno, path_ + ": cannot be synced to disk"));

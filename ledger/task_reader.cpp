@@ -26,7 +26,7 @@ constexpr std::size_t kDataBlockBytes = 16 * 1024;
 constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
 
 Error read_error(const std::string& path) {
-  return {ErrorCode::gave_up, path + ": " + errno_text(errno)};
+  return {ErrorCode::gave_up, path + ": " + (errno == EINVAL ? "is no regular file" : errno_text(errno))};
 }
 
 }  // namespace
@@ -151,9 +151,9 @@ Result<TaskTableReader> TaskTableReader::open(const std::string& data_path, cons
   auto impl = std::make_unique<Impl>();
   impl->data_path = data_path;
   impl->index_path = index_path;
-  impl->data.reset(::open(data_path.c_str(), O_RDONLY | O_CLOEXEC));
+  impl->data = open_regular(data_path, O_RDONLY);
   if (!impl->data) return fail(read_error(data_path));
-  impl->index.reset(::open(index_path.c_str(), O_RDONLY | O_CLOEXEC));
+  impl->index = open_regular(index_path, O_RDONLY);
   if (!impl->index) return fail(read_error(index_path));
   char header[8];
   const ssize_t n = pread_all(impl->data.get(), header, sizeof header, 0);

@@ -2,6 +2,7 @@
 // Names of record files: whose one is, told by its name alone.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -29,6 +30,14 @@ inline std::string slot_writer_name(std::string_view host, std::uint64_t k) {
   while (rest.starts_with("host.")) rest.remove_prefix(5);
   const bool is_ambiguous = rest == "driver" || rest.starts_with(kDriverWriterPrefix);
   return (is_ambiguous ? "host." : "") + std::string(host) + "-" + std::to_string(k);
+}
+
+/// The file that a task's output goes to when a directory was given for it: NAME.oID or NAME.eID (`letter`), as Jobmon
+/// has it. Without a name it is "task"; a '/' in the name becomes '_'.
+inline std::string output_file_name(std::string task_name, char letter, const std::string& distributor_id) {
+  if (task_name.empty()) task_name = "task";
+  std::replace(task_name.begin(), task_name.end(), '/', '_');
+  return task_name + "." + letter + distributor_id;
 }
 
 }  // namespace allot

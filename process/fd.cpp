@@ -2,10 +2,12 @@
 #include "process/fd.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <vector>
 
@@ -95,8 +97,27 @@ void close_all_but(int kept) {
   }
 }
 
-Result<std::string> read_file(const std::string& path, std::size_t max_bytes) {
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+Fd open_regular(const std::string& path, int flags) {
+  Fd fd(::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  struct stat info {};
+  if (fd && (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode))) {
+    fd.reset();
+    errno = EINVAL;
+  }
+  return fd;
+}
+
+void remove_anything(const std::string& path) {
+  if (::unlink(path.c_str()) == 0 || errno != EISDIR) return;
+  constexpr int kDescriptors = 16;
+  ::nftw(
+      path.c_str(), [](const char* name, const struct stat*, int, FTW*) { return ::remove(name), 0; }, kDescriptors,
+      FTW_DEPTH | FTW_PHYS);
+}
+
+namespace {
+Result<std::string> read_to_end(const Fd& fd, const std::string& path, std::size_t max_bytes) {
+  if (!fd && errno == EINVAL) return fail(ErrorCode::gave_up, path + ": is no regular file");
   if (!fd) return fail(errno_error(errno, path));
   std::string bytes;
   char block[65536];
@@ -113,6 +134,15 @@ Result<std::string> read_file(const std::string& path, std::size_t max_bytes) {
                   path + ": larger than the " + std::to_string(max_bytes) + " bytes expected at most");
     }
   }
+}
+}  // namespace
+
+Result<std::string> read_file(const std::string& path, std::size_t max_bytes) {
+  return read_to_end(Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), path, max_bytes);
+}
+
+Result<std::string> read_regular_file(const std::string& path, std::size_t max_bytes) {
+  return read_to_end(open_regular(path, O_RDONLY), path, max_bytes);
 }
 
 Result<void> need_descriptors(std::size_t count) {

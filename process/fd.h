@@ -46,14 +46,24 @@ std::string errno_text(int error);
 /// An errno as an Error: EAGAIN, ENOMEM, ENOSPC, EMFILE, EINTR and their like are retry_later, the rest fix_request.
 Error errno_error(int error, std::string_view what);
 
+/// Opens a regular file; what is something else at `path` (a FIFO would block, a device has no end) is refused with
+/// errno EINVAL. `flags` as for open(2), without O_CREAT; close-on-exec is added.
+Fd open_regular(const std::string& path, int flags);
+
+/// Removes whatever is at `path`, a directory with all that is in it too. Nothing there is fine.
+void remove_anything(const std::string& path);
+
 /// Writes everything; false with errno set on the first failure (`*written` then says how much went out).
 bool write_all(int fd, std::string_view bytes, std::size_t* written = nullptr);
 
 /// Reads up to `size` bytes at `offset` until end of file; -1 with errno on failure.
 ssize_t pread_all(int fd, void* buffer, std::size_t size, off_t offset);
 
-/// A whole file. Errors: as errno_error, with the path; gave_up above `max_bytes`.
+/// A whole file, or what a pipe has. Errors: as errno_error, with the path; gave_up above `max_bytes`.
 Result<std::string> read_file(const std::string& path, std::size_t max_bytes = 64u << 20);
+
+/// The same of a regular file only.
+Result<std::string> read_regular_file(const std::string& path, std::size_t max_bytes = 64u << 20);
 
 /// Writes a file under a temporary name in the same directory, syncs it, renames it, syncs the directory.
 Result<void> write_file_durably(const std::string& path, std::string_view bytes, mode_t mode = 0600);

@@ -3,6 +3,7 @@
 
 #include <sched.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +16,9 @@
 
 namespace allot {
 namespace {
+
+// The names of sockets must fit into a sockaddr_un: this, "/", two ids of 12 with "-" between them, ".sock".
+constexpr std::size_t kLongestRuntimeDirectory = sizeof(sockaddr_un::sun_path) - 1 - 31;
 
 struct CgroupPath {
   std::string controller;  // "" for the unified hierarchy
@@ -132,7 +136,7 @@ std::uint64_t usable_memory_bytes() {
 std::string runtime_directory() {
   if (const char* base = std::getenv("XDG_RUNTIME_DIR"); base != nullptr && base[0] == '/') {
     std::string path = std::string(base) + "/allot";
-    if (is_own_private_directory(path)) return path;
+    if (path.size() <= kLongestRuntimeDirectory && is_own_private_directory(path)) return path;
   }
   std::string path = "/tmp/allot-" + std::to_string(::geteuid());
   return is_own_private_directory(path) ? path : std::string();

@@ -14,8 +14,8 @@ std::vector<int> usable_cores();
 /// Smaller of physical memory and the cgroup's limit, bytes.
 std::uint64_t usable_memory_bytes();
 
-/// The node-local directory for sockets and locks of this user: $XDG_RUNTIME_DIR/allot, else /tmp/allot-UID. Made with
-/// mode 0700; empty if it cannot be made or belongs to someone else.
+/// The node-local directory for sockets and locks of this user: $XDG_RUNTIME_DIR/allot if that is short enough for the
+/// path of a socket, else /tmp/allot-UID. Made with mode 0700; empty if it cannot be made or belongs to someone else.
 std::string runtime_directory();
 
 }  // namespace allot

@@ -190,6 +190,9 @@ LoadedPlugin PluginLoader::load_file(const std::string& name, const std::string&
       return no(PluginState::unsafe_path, "not loaded: " + *danger + remedy);
   }
 
+  struct stat status;
+  if (::stat(real_path.c_str(), &status) == 0 && !S_ISREG(status.st_mode))
+    return no(PluginState::unloadable, "is no regular file; expected a shared library. Install the plugin again");
   if (auto fault = find_truncation(real_path))
     return no(PluginState::unloadable, *fault + ". Install the plugin again");
   void* library = ::dlopen(real_path.c_str(), RTLD_NOW | RTLD_LOCAL);

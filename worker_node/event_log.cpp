@@ -8,7 +8,8 @@
 namespace allot {
 namespace {
 constexpr std::size_t kMostAtOnce = 4096;
-}
+constexpr std::chrono::milliseconds kLongestWait = std::chrono::hours(24 * 365);  // more overflows the clock
+}  // namespace
 
 EventLog::EventLog() : ready_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
@@ -57,10 +58,11 @@ Result<EventLog::Batch> EventLog::wait(std::uint64_t cursor, std::chrono::millis
     }
     update_descriptor();
   }
-  // A cursor below what was acknowledged asks for events that are forgotten: it gets what is still there.
+  // A cursor below what was acknowledged asks for events that are forgotten: it gets what is still there. While this
+  // waits, another caller may acknowledge more.
+  const auto available = [&] { return first_ + items_.size() > std::max(cursor + 1, first_); };
+  changed_.wait_for(lock, std::min(timeout, kLongestWait), [&] { return available() || interrupted_; });
   const std::uint64_t from = std::max(cursor + 1, first_);
-  const auto available = [&] { return first_ + items_.size() > from; };
-  changed_.wait_for(lock, timeout, [&] { return available() || interrupted_; });
   Batch batch;
   batch.first_sequence = from;
   if (!available()) {

@@ -114,6 +114,9 @@ bool Guard::get_ready() {
   }
   line_ = &queue_->slots[options_.slot];
 
+  // Of a guard that was killed while its task ran.
+  remove_anything(options_.scratch + ".error");
+  remove_anything(options_.scratch + ".progress");
   null_input_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!null_input_) return complain("/dev/null: " + errno_text(errno));
   // A guard that cannot look into /proc cannot end what a task leaves behind: better none at all.
@@ -143,7 +146,7 @@ bool Guard::get_ready() {
   records_->add(opened);
   if (auto written = records_->write(); !written) return complain(written.error().message);
   line_->written.store(records_->offset());
-  kernel_kills_.look();
+  kernel_kills_.emplace([count = std::make_shared<MemoryKillCount>()] { return (*count)(); });
   return true;
 }
 
@@ -246,6 +249,7 @@ bool Guard::run_entry(QueueEntry& entry, std::uint32_t index) {
 
   if (!launch.external_out) out_.begin();
   if (!launch.external_err) err_.begin();
+  kernel_kills_->before_start();
   running.started_mono = monotonic_ns();
   SpawnResult spawned = spawn(entry, launch);
   if (!spawned.good()) {
@@ -481,7 +485,7 @@ void Guard::tell_death(int status, const Running& running, const Launch& launch)
     err_.drain();
     return;
   }
-  Fd file(::open(launch.stderr_path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  const Fd file = open_regular(launch.stderr_path, O_WRONLY | O_APPEND);
   if (file) write_all(file.get(), text);
 }
 
@@ -489,14 +493,16 @@ void Guard::classify(Running& running, int status, const Launch& launch) {
   FinishedRecord& record = running.record;
   ExitInfo& info = record.exit_info;
   info = decode_wait_status(ALLOT_SABOTAGED("always_done") ? 0 : status);
-  const bool killed_by_kernel = kernel_kills_.after_end(info);
+  const bool killed_by_kernel = kernel_kills_->after_end(info);
   const std::uint64_t limit = running.entry->memory_limit_bytes;
   if (running.stop_reason) {
     info.exit_class = *running.stop_reason;
     info.text = running.stop_text;
   } else if (killed_by_kernel) {
     info.exit_class = ExitClass::out_of_memory;
-    info.text = "the kernel killed it: out of memory in its control group";
+    info.text = options_.cgroup.empty()
+                    ? "it was killed while the kernel killed for memory in the control group that all slots share"
+                    : "the kernel killed it: out of memory in its control group";
   } else if (const std::uint64_t peak = limit > 0 ? memory_peak(running) : 0; peak > limit) {
     info.exit_class = ExitClass::out_of_memory;
     info.text = "its processes peaked at " + format_size_rounded(peak) + " of the " + format_size_rounded(limit) +

@@ -91,8 +91,8 @@ class Guard {
   std::vector<char*> argv_;
   std::string pwd_, pwd_cwd_;  // PWD for a working directory, as last asked
   cpu_set_t all_cores_;
-  KillWitness kernel_kills_;
-  std::int64_t sample_cost_ = 0;  // of the latest sample, nanoseconds
+  std::optional<KillWitness> kernel_kills_;  // made in the slot's own control group
+  std::int64_t sample_cost_ = 0;             // of the latest sample, nanoseconds
   bool direct_lines_ = false;
   bool orphaned_ = false;        // the worker node is gone
   bool has_unkillable_ = false;  // something of an ended task is still below this process

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
 // From a row of the task table to arguments, environment and open streams.
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 
+#include "ledger/writer_name.h"
 #include "worker_node/guard.h"
 #include "worker_node/guard_state.h"
 #include "worker_node/shell_line.h"
@@ -23,20 +26,61 @@ bool is_directory(const std::string& path) {
   return (!path.empty() && path.back() == '/') || (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode));
 }
 
-// O_NONBLOCK: a FIFO without a partner must not hold up the guard. Taken off again for the task.
-int open_for_task(const std::string& path, int flags) {
-  const int fd = ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
-  if (fd >= 0) ::fcntl(fd, F_SETFL, flags & O_APPEND);
+bool same_file(int a, int b) {
+  struct stat first, second;
+  return ::fstat(a, &first) == 0 && ::fstat(b, &second) == 0 && first.st_dev == second.st_dev &&
+         first.st_ino == second.st_ino;
+}
+
+// As open(2), but a link of /proc to an open descriptor (/dev/stdout, /dev/fd/3) is not followed: it leads to one of
+// the process that opens it, the guard's own, such as the task table. errno EXDEV for these.
+Fd open_named(const std::string& path, int flags) {
+  flags |= O_CLOEXEC;
+#ifdef SYS_openat2
+  open_how how{};
+  how.flags = static_cast<std::uint64_t>(flags);
+  how.mode = (flags & O_CREAT) != 0 ? 0666 : 0;
+  how.resolve = RESOLVE_NO_MAGICLINKS;
+  Fd fd(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
+  if (!fd && errno == ELOOP) {
+    const Fd followed(::open(path.c_str(), O_PATH | O_CLOEXEC));
+    errno = followed ? EXDEV : ELOOP;
+  }
+  if (fd || (errno != ENOSYS && errno != EPERM)) return fd;
+#endif
+  // An older kernel, or a container that does not let it be called.
+  if (path.starts_with("/proc/") || path.starts_with("/dev/fd/") || path.starts_with("/dev/std")) {
+    errno = EXDEV;
+    return Fd();
+  }
+  return Fd(::open(path.c_str(), flags, 0666));
+}
+
+bool is_fifo(const std::string& path) {
+  const Fd fd = open_named(path, O_PATH);
+  struct stat info;
+  return fd && ::fstat(fd.get(), &info) == 0 && S_ISFIFO(info.st_mode);
+}
+
+Fd open_for_task(const std::string& path, int flags) {
+  // What a device may block on must not hold up the guard. Taken off again for the task.
+  Fd fd = open_named(path, flags | O_NONBLOCK | O_NOCTTY);
+  if (fd) ::fcntl(fd.get(), F_SETFL, flags & O_APPEND);
   return fd;
+}
+
+std::string reason_of(int error) {
+  if (error != EXDEV) return errno_text(error);
+  return "it names an open descriptor, and that would be one of allot's own; name a file, or leave it out";
 }
 
 }  // namespace
 
 std::string tail_of_file(const std::string& path, std::size_t max_bytes) {
   if (path.empty()) return {};
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const Fd fd = open_regular(path, O_RDONLY);
   struct stat info;
-  if (!fd || ::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return {};
+  if (!fd || ::fstat(fd.get(), &info) != 0) return {};
   const auto size = static_cast<std::size_t>(info.st_size);
   std::string bytes(std::min(size, max_bytes), '\0');
   const ssize_t n = pread_all(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(size - bytes.size()));
@@ -45,9 +89,10 @@ std::string tail_of_file(const std::string& path, std::size_t max_bytes) {
 }
 
 std::string take_file(const std::string& path, std::size_t max_bytes) {
-  if (::access(path.c_str(), F_OK) != 0) return {};
-  std::string bytes = tail_of_file(path, max_bytes);
-  ::unlink(path.c_str());
+  struct stat info;
+  if (::lstat(path.c_str(), &info) != 0) return {};
+  std::string bytes = S_ISREG(info.st_mode) ? tail_of_file(path, max_bytes) : std::string();
+  remove_anything(path);  // a directory, too: the next task of this slot may want a file here
   return bytes;
 }
 
@@ -60,13 +105,33 @@ void Guard::Launch::use_shell(const std::string& shell, const std::string& shell
   argv = storage.data();
 }
 
+bool Guard::Launch::wait_for_fifo(const char* redirection, const std::string& fifo) {
+  if (!is_fifo(fifo)) return false;
+  std::string quoted;
+  for (const char c : fifo) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  fifos += std::string(" ") + redirection + "'" + quoted + "'";
+  return true;
+}
+
+void Guard::Launch::open_fifos_first(const std::string& shell, std::vector<char*>& storage) {
+  const std::string opening = "exec" + fifos + " || exit 2; ";
+  if (line != nullptr) return use_shell(shell, opening + *line, storage);
+  const std::vector<char*> command(storage.begin(), storage.end());  // with its null at the end
+  use_shell(shell, opening + "exec \"$@\"", storage);
+  storage.back() = shell_words[0].data();
+  storage.insert(storage.end(), command.begin(), command.end());
+  argv = storage.data();
+}
+
 std::string Guard::Launch::describe_failure(const SpawnResult& result) const {
   std::string what = to_string(result.failed);
   if (result.failed == SpawnStage::exec) what += " " + path;
   if (result.failed == SpawnStage::chdir) what += " " + cwd;
   std::string text = what + ": " + errno_text(result.error);
   if (result.failed == SpawnStage::exec && result.error == E2BIG) {
-    text += "; a shell line may be 128 KiB long, arguments and environment together a quarter of the stack limit";
+    text +=
+        "; a shell line, an argument or a variable may be 128 KiB long, all of them together a quarter of the stack "
+        "limit";
   }
   if (result.failed == SpawnStage::exec && result.error == ENOENT && ::access(path.c_str(), F_OK) == 0) {
     text += "; the file is there, so its interpreter (the \"#!\" line or the dynamic linker) is missing";
@@ -104,12 +169,13 @@ std::optional<std::string> Guard::make_ready(const QueueEntry& entry, const Task
     char* const* arranged = nullptr;
     // A PWD that the task sets itself is put right by the shell alone.
     const bool sets_pwd = std::any_of(task.env.begin(), task.env.end(), [](const auto& e) { return e.first == "PWD"; });
-    if (direct_lines_ && !sets_pwd && !pwd_.empty() && path_value != nullptr &&
+    if (direct_lines_ && launch.fifos.empty() && !sets_pwd && !pwd_.empty() && path_value != nullptr &&
         split_plain_line(task.shell_line, words_)) {
       arranged = environment_->arrange();
     }
     if (arranged == nullptr) {
       launch.use_shell(options_.shell, task.shell_line, argv_);
+      if (!launch.fifos.empty()) launch.open_fifos_first(options_.shell, argv_);
       return std::nullopt;
     }
     for (std::string& word : words_) argv_.push_back(word.data());
@@ -122,6 +188,7 @@ std::optional<std::string> Guard::make_ready(const QueueEntry& entry, const Task
   launch.argv = argv_.data();
   if (program.find('/') != std::string::npos) {
     launch.path = program;
+    if (!launch.fifos.empty()) launch.open_fifos_first(options_.shell, argv_);
     return std::nullopt;
   }
   const std::string search = path_value != nullptr ? path_value : "/usr/local/bin:/usr/bin:/bin";
@@ -137,38 +204,41 @@ std::optional<std::string> Guard::make_ready(const QueueEntry& entry, const Task
            (error == ENOENT || error == kUseShell ? "no such program in PATH (" + search + ")"
                                                   : "found in PATH, but: " + errno_text(error));
   }
+  if (!launch.fifos.empty()) launch.open_fifos_first(options_.shell, argv_);
   return std::nullopt;
 }
 
 std::optional<std::string> Guard::open_streams(const TaskSpec& task, const RunContext& run, Launch& launch) {
   if (!task.stdin_path.empty()) {
     const std::string path = absolute(task.stdin_path, launch.cwd);
-    launch.input.reset(open_for_task(path, O_RDONLY));
-    if (!launch.input) return "cannot open its standard input " + path + ": " + errno_text(errno);
+    const bool waits = launch.wait_for_fifo("<", path);
+    if (!waits) launch.input = open_for_task(path, O_RDONLY);
+    if (!waits && !launch.input) return "cannot open its standard input " + path + ": " + reason_of(errno);
   }
   const auto external = [&](const std::string& given, char letter) {
     std::string path = absolute(given, launch.cwd);
-    if (is_directory(path)) {
-      path += "/" + (task.name.empty() ? std::string("task") : task.name) + "." + letter + run.distributor_id;
-    }
+    if (is_directory(path)) path += "/" + output_file_name(task.name, letter, run.distributor_id);
     return path;
+  };
+  const auto open_output = [&](const char* redirection, const std::string& path) {
+    const bool waits = launch.wait_for_fifo(redirection, path);
+    return open_for_task(waits ? "/dev/null" : path, O_WRONLY | O_CREAT | O_TRUNC);
   };
   if (!task.stdout_path.empty()) {
     const std::string path = external(task.stdout_path, 'o');
-    launch.external_out.reset(open_for_task(path, O_WRONLY | O_CREAT | O_TRUNC));
-    if (!launch.external_out) return "cannot write its standard output " + path + ": " + errno_text(errno);
+    launch.external_out = open_output(">", path);
+    if (!launch.external_out) return "cannot write its standard output " + path + ": " + reason_of(errno);
   } else if (const int error = out_.prepare(); error != 0) {
     return "cannot catch its standard output: " + errno_text(error);
   }
   if (!task.stderr_path.empty()) {
     launch.stderr_path = external(task.stderr_path, 'e');
-    if (task.stderr_path == task.stdout_path && !is_directory(absolute(task.stderr_path, launch.cwd))) {
-      // One file for both: one description, so that neither overwrites the other.
+    launch.external_err = open_output("2>", launch.stderr_path);
+    // One file for both, however it is spelt: one description, so that neither overwrites the other.
+    if (launch.external_out && launch.external_err && same_file(launch.external_out.get(), launch.external_err.get())) {
       launch.external_err.reset(::fcntl(launch.external_out.get(), F_DUPFD_CLOEXEC, 3));
-    } else {
-      launch.external_err.reset(open_for_task(launch.stderr_path, O_WRONLY | O_CREAT | O_TRUNC));
     }
-    if (!launch.external_err) return "cannot write its standard error " + launch.stderr_path + ": " + errno_text(errno);
+    if (!launch.external_err) return "cannot write its standard error " + launch.stderr_path + ": " + reason_of(errno);
   } else if (const int error = err_.prepare(); error != 0) {
     return "cannot catch its standard error: " + errno_text(error);
   }

@@ -25,9 +25,15 @@ struct Guard::Launch {
   Fd external_out, external_err;      // files of the user's; empty: captured
   std::string stderr_path;
   std::vector<std::string> shell_words;
+  std::string fifos;  // redirections for a shell, of the streams that are FIFOs
 
   /// Runs the line by the shell instead. `argv` is the storage to build the vector in.
   void use_shell(const std::string& shell, const std::string& shell_line, std::vector<char*>& storage);
+  /// Opening a FIFO waits for whoever opens its other end, which the task is to do, within its limits, and not the
+  /// guard. Notes it and returns true if `fifo` is one.
+  bool wait_for_fifo(const char* redirection, const std::string& fifo);
+  /// Puts a shell in front that opens them and becomes the command. `storage` holds the command so far.
+  void open_fifos_first(const std::string& shell, std::vector<char*>& storage);
   /// True for a shell line that runs without a shell.
   bool is_direct_line() const { return line != nullptr && shell_words.empty(); }
   std::string describe_failure(const SpawnResult& result) const;

@@ -381,6 +381,10 @@ Strays end_strays(const BatchDirectory& batch, const std::vector<std::int64_t>& 
     }
     return found;
   });
+  for (const auto& session : fold->sessions()) {
+    const bool is_slot_here = session && session->worker_pid != 0 && session->host == host_name();
+    if (is_slot_here && session->boot_id == boot_id() && session->cgroup.empty()) strays.all_grouped = false;
+  }
   if (const auto first = first_session_ticks(*fold); first) {
     for (pid_t pid : scan.unreadable) {
       const auto ticks = process_start_ticks(pid);
@@ -391,8 +395,12 @@ Strays end_strays(const BatchDirectory& batch, const std::vector<std::int64_t>& 
 }
 
 std::string Strays::reservation() const {
-  if (unreadable == 0) return {};
-  return "; " + std::to_string(unreadable) + (unreadable == 1 ? " process" : " processes") +
+  std::string text;
+  if (!all_grouped) {
+    text = "; without a control group, a process that has left its session and emptied its environment is not seen";
+  }
+  if (unreadable == 0) return text;
+  return text + "; " + std::to_string(unreadable) + (unreadable == 1 ? " process" : " processes") +
          " of other users began since, and whether a task has become one of them cannot be seen";
 }
 

@@ -81,9 +81,14 @@ Result<std::string> record_lost(const BatchDirectory& batch, const std::vector<R
 /// Which submission an intent speaks of.
 Submission submission_of(const IntentRecord& intent, const std::string& batch_directory);
 
+/// Why a task waits that was queued when its distributor was stopped, and that was started again.
+inline constexpr const char* kLeftByStop =
+    "it was queued when this distributor was stopped, and only a new driver of its batch starts it (allot resume)";
+
 struct Strays {
   bool ended = false;            ///< false: something cannot be ended (10 s)
   std::uint64_t unreadable = 0;  ///< younger than the batch, and another user's: a task that has changed its user id?
+  bool all_grouped = true;       ///< every slot that ran tasks of the batch here had a control group
   explicit operator bool() const { return ended; }
   /// For the evidence: "; 2 processes of other users …"; empty for none.
   std::string reservation() const;

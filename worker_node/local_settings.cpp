@@ -108,7 +108,8 @@ Result<LocalSettings> local_settings(const ClusterConfig& config) {
   }
   if (settings.memory_bytes == 0) return wrong("memory must be at least 1 byte");
   if (settings.shell.empty() || settings.shell[0] != '/' || ::access(settings.shell.c_str(), X_OK) != 0) {
-    return wrong("shell \"" + settings.shell + "\" is not the absolute path of a program that can be executed");
+    return wrong("parameters.shell: \"" + settings.shell +
+                 "\" is not the absolute path of a program that can be executed");
   }
   return settings;
 }

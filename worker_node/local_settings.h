@@ -14,6 +14,9 @@
 
 namespace allot {
 
+/// Longer ones than a year are taken for a year: a clock must not overflow.
+inline constexpr std::chrono::milliseconds kLongestGrace = std::chrono::hours(24 * 365);
+
 struct LocalSettings {
   std::uint32_t slots = 1;
   std::uint64_t memory_bytes = 0;  ///< what tasks are packed against

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "worker_node/node_commit.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,14 +11,24 @@
 #include "process/fd.h"
 
 namespace allot {
+namespace {
+
+// 0 or an errno. Of a file that was removed ENOENT: on disk under no name, it will be found by nobody.
+int sync_named(int fd) {
+  if (::fdatasync(fd) != 0) return errno;
+  struct stat info {};
+  return ::fstat(fd, &info) == 0 && info.st_nlink == 0 ? ENOENT : 0;
+}
+
+}  // namespace
 
 void commit(std::vector<CommitPart>& parts) {
   for (CommitPart& part : parts) {
     for (int fd : part.output_fds) {
-      if (fd >= 0 && part.error == 0 && ::fdatasync(fd) != 0) part.error = errno;
+      if (fd >= 0 && part.error == 0) part.error = sync_named(fd);
     }
     ALLOT_FAULT_POINT("node_before_sync");
-    if (part.error == 0 && ::fdatasync(part.record_fd) != 0) part.error = errno;
+    if (part.error == 0) part.error = sync_named(part.record_fd);
     ALLOT_FAULT_POINT("node_after_sync");
     if (part.error != 0) continue;
     part.records.bytes.resize(part.end - part.records.offset);

@@ -189,13 +189,7 @@ Result<void> WorkerNode::Impl::bury(NodeSlot& slot) {
     QueueEntry& entry = queue_->entries[index];
     const RunKey key{entry.step, entry.submission, entry.restart};
     if (finished.count(key) == 0 && started.count(key) == 0) {
-      // Claimed and not begun: the ledger knows nothing of it, so it is simply still to do.
-      entry.state.store(kEntryFree);
-      if (leaving_) {
-        give_back(entry.submission, {entry.step}, wire::Returned::Reason::slot_lost);
-      } else {
-        backlog_.push_front({entry.step, entry.submission});
-      }
+      put_back(slot, index);  // the ledger knows nothing of it, so it is simply still to do
       continue;
     }
     if (finished.count(key) == 0) {

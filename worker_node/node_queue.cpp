@@ -146,6 +146,20 @@ void WorkerNode::Impl::terminate(const wire::Terminate& request) {
   }
 }
 
+// An entry that was claimed and has not begun. One that is to be ended meanwhile goes back to the driver, which knows
+// of that; and the request must not meet the next entry in its place.
+void WorkerNode::Impl::put_back(NodeSlot& slot, std::uint32_t index) {
+  QueueEntry& entry = queue_->entries[index];
+  std::uint64_t expected = index + 1ull;
+  const bool is_to_end = queue_->slots[slot.index].stop_position.compare_exchange_strong(expected, 0);
+  entry.state.store(kEntryFree);
+  if (leaving_ || is_to_end) {
+    give_back(entry.submission, {entry.step}, wire::Returned::Reason::slot_lost);
+  } else {
+    backlog_.push_front({entry.step, entry.submission});
+  }
+}
+
 void WorkerNode::Impl::give_back(std::uint32_t submission, std::vector<std::uint32_t> steps,
                                  wire::Returned::Reason reason) {
   if (steps.empty()) return;
@@ -197,8 +211,7 @@ void WorkerNode::Impl::collect() {
         }
         break;
       case kEntryReturned:
-        backlog_.push_front({entry.step, entry.submission});
-        entry.state.store(kEntryFree);
+        put_back(slots_[entry_slot(entry.state.load())], index);
         if (!short_of_space_) {
           short_of_space_ = true;
           notify(wire::Notice::Kind::out_of_space, "no room for records in " + batch_.path() +

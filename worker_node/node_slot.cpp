@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include "worker_node/node_slot.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <string_view>
+#include <vector>
 
 #include "ledger/record_file.h"
 #include "ledger/writer_name.h"
@@ -39,6 +43,15 @@ bool is_in_use(const OpenedRecord& last) {
          (last.worker_pid != ::getpid() && is_alive({static_cast<pid_t>(last.worker_pid), last.worker_start_ticks}));
 }
 
+std::uint64_t end_of(const OutputExtent& extent) {
+  return extent.length == 0 ? 0 : extent.offset + extent.length;
+}
+
+std::uint64_t file_size(const std::string& path) {
+  struct stat info;
+  return ::stat(path.c_str(), &info) == 0 ? static_cast<std::uint64_t>(info.st_size) : 0;
+}
+
 }  // namespace
 
 Result<void> claim_slot_files(NodeSlot& slot, const BatchDirectory& batch, const std::string& runtime_directory) {
@@ -54,12 +67,22 @@ Result<void> claim_slot_files(NodeSlot& slot, const BatchDirectory& batch, const
     const std::string path = batch.record_path(slot.writer);
     // A torn tail of a killed guard is cut by the next one; what counts as told ends at the last whole frame.
     OpenedRecord last;
-    auto report = scan_record_file(path, 0, [&last](const DecodedRecord& record, std::uint64_t) {
+    std::uint64_t printed[2] = {0, 0};
+    auto report = scan_record_file(path, 0, [&](const DecodedRecord& record, std::uint64_t) {
       if (const auto* opened = std::get_if<OpenedRecord>(&record.record)) last = *opened;
+      if (const auto* finished = std::get_if<FinishedRecord>(&record.record)) {
+        printed[0] = std::max(printed[0], end_of(finished->standard_output));
+        printed[1] = std::max(printed[1], end_of(finished->standard_error));
+      }
       return true;
     });
     if (!report) return fail(report.error());
     if (is_in_use(last)) continue;
+    // Output that was removed or cut: what comes next would be taken for what earlier tasks printed.
+    if (file_size(batch.output_path(slot.writer, OutputStream::standard_output)) < printed[0] ||
+        file_size(batch.output_path(slot.writer, OutputStream::standard_error)) < printed[1]) {
+      continue;
+    }
     slot.sent = slot.session_start = report->valid_end;
     slot.record_file.reset(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     if (!slot.record_file) return fail(errno_error(errno, path));
@@ -70,12 +93,31 @@ Result<void> claim_slot_files(NodeSlot& slot, const BatchDirectory& batch, const
   return fail(ErrorCode::gave_up, "every record file of " + host_name() + " in " + batch.path() + " is in use");
 }
 
+void remove_unused_scratch(const std::string& batch_id, const std::string& runtime_directory) {
+  constexpr std::string_view kSuffix = ".lock";
+  std::vector<std::string> scratches;
+  if (DIR* directory = ::opendir(runtime_directory.c_str()); directory != nullptr) {
+    while (const dirent* item = ::readdir(directory)) {
+      const std::string_view name = item->d_name;
+      if (!name.starts_with(batch_id + "-") || !name.ends_with(kSuffix)) continue;
+      scratches.push_back(runtime_directory + "/" + std::string(name.substr(0, name.size() - kSuffix.size())));
+    }
+    ::closedir(directory);
+  }
+  for (const std::string& scratch : scratches) {
+    NodeSlot slot;
+    slot.scratch = scratch;
+    slot.lock_path = scratch + std::string(kSuffix);
+    if (lock_file(slot.lock_path, slot.lock)) release_slot_files(slot);
+  }
+}
+
 void release_slot_files(NodeSlot& slot) {
   if (!slot.lock) return;
   remove_control_group(slot.control_group);
   ::unlink(slot.lock_path.c_str());
-  ::unlink((slot.scratch + ".error").c_str());
-  ::unlink((slot.scratch + ".progress").c_str());
+  remove_anything(slot.scratch + ".error");
+  remove_anything(slot.scratch + ".progress");
   slot.lock.reset();
 }
 

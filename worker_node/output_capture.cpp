@@ -27,6 +27,10 @@ int OutputCapture::prepare() {
     ::fcntl(write_end_.get(), F_SETPIPE_SZ, kPipeBytes);  // refused above the user's share: 64 KiB will do
     return 0;
   }
+  // From a process that was handed the pipe, beyond the last task's tree: it is of no task.
+  static char nobodys[kBlockBytes];
+  for (int i = 0; i < 64 && ::read(read_end_.get(), nobodys, sizeof nobodys) > 0; ++i) {
+  }
   const int flags = ::fcntl(write_end_.get(), F_GETFL);
   if ((flags & (O_NONBLOCK | O_ASYNC | O_DIRECT)) != 0) ::fcntl(write_end_.get(), F_SETFL, 0);
   return 0;

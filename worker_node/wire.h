@@ -104,7 +104,7 @@ struct Alive {
 };
 
 struct Notice {
-  enum class Kind : std::uint8_t { out_of_space, space_again, slot_broken };
+  enum class Kind : std::uint8_t { out_of_space, space_again, slot_broken, ledger_gone };
   Kind kind = Kind::out_of_space;
   std::string text;
 };

@@ -240,7 +240,18 @@ void WorkerNode::Impl::end_commit(const std::vector<CommitPart>& parts) {
   bool whole = true;
   for (const CommitPart& part : parts) {
     NodeSlot& slot = slots_[part.slot];
-    whole = whole && part.error == 0 && part.end == part.written;
+    whole = whole && (part.error == 0 || part.error == ENOENT) && part.end == part.written;
+    if (part.error == ENOENT) {
+      // Nobody will ever read it: it is not told, and nothing is waited for.
+      if (!std::exchange(ledger_is_gone_, true)) {
+        notify(wire::Notice::Kind::ledger_gone, batch_.record_path(slot.writer) +
+                                                    ", or the output that belongs to it, was removed while tasks ran: "
+                                                    "what became of them is not kept");
+      }
+      slot.sent = part.end;
+      slot.output_synced = part.output_bytes;
+      continue;
+    }
     if (part.error != 0) {
       sync_error_ = part.error;
       if (error_before != part.error) {

@@ -64,6 +64,7 @@ class WorkerNode::Impl : public std::enable_shared_from_this<WorkerNode::Impl> {
   bool slot_idles_with_news() const;
   void arm_space_timer();
   void leave_if_done();
+  void put_back(NodeSlot& slot, std::uint32_t index);
   void give_back(std::uint32_t submission, std::vector<std::uint32_t> steps, wire::Returned::Reason reason);
   void notify(wire::Notice::Kind kind, std::string text);
 
@@ -104,6 +105,7 @@ class WorkerNode::Impl : public std::enable_shared_from_this<WorkerNode::Impl> {
   bool space_timer_armed_ = false;
   bool leaving_ = false;
   bool abandoned_ = false;
+  bool ledger_is_gone_ = false;                          // records or outputs were removed
   int sync_error_ = 0;                                   // errno of the last failed sync; told once
   std::vector<std::pair<std::uint32_t, pid_t>> deaths_;  // guard exits to act on once no commit is under way
 };

@@ -9,6 +9,8 @@
 
 #include "distributors/multiprocess/pool.h"
 #include "process/identity.h"
+#include "process/machine.h"
+#include "worker_node/node_slot.h"
 
 namespace allot {
 
@@ -107,7 +109,11 @@ Result<void> MultiprocessDistributor::stop() {
   if (thread_.joinable()) thread_.join();
   lock.lock();
   heartbeat_.reset();
+  for (const auto& pool : pools_) {
+    remove_unused_scratch(book_.batch(pool->batch).directory.info().batch_id, runtime_directory());
+  }
   pools_.clear();
+  stopped_entries_ = static_cast<std::uint32_t>(book_.size());
   handed_shapes_.clear();
   reserved_cores_ = reserved_memory_ = 0;
   life_ = Life::stopped;
@@ -138,6 +144,7 @@ Result<SubmittedIds> MultiprocessDistributor::submit(const Submission& submissio
 
 Result<std::map<std::string, Termination>> MultiprocessDistributor::terminate_task_instances(
     const std::vector<std::string>& ids, std::chrono::milliseconds grace) {
+  grace = std::clamp(grace, std::chrono::milliseconds(0), kLongestGrace);
   std::unique_lock lock(mutex_);
   if (auto good = usable("terminate"); !good) return fail(good.error());
   std::map<std::string, Termination> answer;
@@ -230,6 +237,8 @@ Result<std::map<std::string, std::string>> MultiprocessDistributor::explain_pend
     std::string reason;
     if ((cell.flags & RunBook::kHeld) != 0) {
       reason = "held; it waits for a release";
+    } else if (found->entry < stopped_entries_) {
+      reason = kLeftByStop;
     } else if (!trouble.empty()) {
       reason = trouble;
     } else if (life_ != Life::running) {

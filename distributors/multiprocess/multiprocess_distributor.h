@@ -84,6 +84,7 @@ class MultiprocessDistributor final : public LocalDistributor {
   std::map<Shape, std::uint64_t> handed_shapes_;  // tasks handed out and not ended
   std::uint64_t reserved_cores_ = 0;
   std::uint64_t reserved_memory_ = 0;
+  std::uint32_t stopped_entries_ = 0;  // of the book: those before it were queued before the last stop
   std::uint32_t deaths_in_a_row_ = 0;  // of worker nodes, without a task ended between
   Spawner spawner_;
 };

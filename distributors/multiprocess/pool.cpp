@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -29,6 +30,19 @@ constexpr int kLateDeathPollMs = 500;
 constexpr int kLongDeathMs = 15'000;
 constexpr std::int64_t kFewestSilentBeats = 12;
 constexpr std::chrono::milliseconds kShortestSilence{10'000};
+
+// Of the end of a text file; empty if there is none.
+std::string last_line(const std::string& path) {
+  constexpr off_t kMostBytes = 4096;
+  const Fd file = open_regular(path, O_RDONLY);
+  struct stat info {};
+  if (!file || ::fstat(file.get(), &info) != 0) return {};
+  std::string text(static_cast<std::size_t>(std::min(info.st_size, kMostBytes)), '\0');
+  const ssize_t n = pread_all(file.get(), text.data(), text.size(), info.st_size - static_cast<off_t>(text.size()));
+  text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text.substr(text.rfind('\n') + 1);
+}
 }  // namespace
 
 Pool& MultiprocessDistributor::pool_of(std::uint32_t batch) {
@@ -204,6 +218,9 @@ void MultiprocessDistributor::on_message(WorkerLink& worker, wire::Message messa
     worker.trouble = notice->kind == wire::Notice::Kind::space_again ? "" : notice->text;
     if (notice->kind == wire::Notice::Kind::slot_broken && ++worker.broken_slots >= worker.slot_count) {
       set_blocked(notice->text);
+    } else if (notice->kind == wire::Notice::Kind::ledger_gone) {
+      blocked_ = notice->text;
+      book_.events().interrupt(Error{ErrorCode::gone, notice->text});
     } else if (notice->kind == wire::Notice::Kind::out_of_space) {
       book_.events().interrupt(Error{ErrorCode::retry_later, notice->text});
     } else if (notice->kind == wire::Notice::Kind::space_again) {
@@ -384,7 +401,9 @@ Result<void> MultiprocessDistributor::bury(WorkerLink& worker) {
                                   [&](const auto& known) { return known.get() == &worker; }));
   if (wanted && pool.unfinished > 0) {
     if (++deaths_in_a_row_ >= kMostDeathsInARow) {
-      set_blocked("worker nodes cannot be kept running (" + trouble + "); see " + batch.path() + "/worker.log");
+      const std::string last = last_line(batch.path() + "/worker.log");
+      set_blocked("worker nodes cannot be kept running (" + (last.empty() ? trouble : last) + "); see " + batch.path() +
+                  "/worker.log");
       return {};
     }
     if (auto started = ensure_workers(pool); !started) set_blocked(started.error().message);

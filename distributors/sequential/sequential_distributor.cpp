@@ -108,9 +108,11 @@ Result<void> SequentialDistributor::ready_node(std::uint32_t batch) {
       return;
     }
     node_trouble_ = notice.text;
-    const bool broken = notice.kind == wire::Notice::Kind::slot_broken;
-    if (broken) blocked_ = notice.text;
-    book_.events().interrupt(Error{broken ? ErrorCode::gave_up : ErrorCode::retry_later, notice.text});
+    const bool passes = notice.kind == wire::Notice::Kind::out_of_space;
+    const bool gone = notice.kind == wire::Notice::Kind::ledger_gone;
+    if (!passes) blocked_ = notice.text;
+    const ErrorCode code = passes ? ErrorCode::retry_later : gone ? ErrorCode::gone : ErrorCode::gave_up;
+    book_.events().interrupt(Error{code, notice.text});
     changed_.notify_all();
   };
   io_.restart();
@@ -148,9 +150,12 @@ void SequentialDistributor::close_node(std::chrono::milliseconds grace) {
 }
 
 void SequentialDistributor::run_step(RunBook::Found task) {
-  const auto info = [&] {
+  const auto info = [&]() -> std::optional<wire::SubmissionInfo> {
     std::lock_guard lock(mutex_);
-    const RunBook::Entry& entry = book_.entry(task.entry);
+    RunBook::Entry& entry = book_.entry(task.entry);
+    // Removed or held since it was chosen: getting a worker node ready takes its time.
+    const RunBook::Cell& cell = entry.cell(task.step);
+    if (cell.phase == TaskPhase::finished || (cell.flags & RunBook::kHeld) != 0) return std::nullopt;
     const Submission& submission = entry.submission;
     wire::SubmissionInfo told;
     told.number = submission.number;
@@ -164,8 +169,9 @@ void SequentialDistributor::run_step(RunBook::Found task) {
     current_ = task;
     return told;
   }();
-  node_->add_submission(info);
-  node_->hand({info.number, {{task.step, 1}}});
+  if (!info) return;
+  node_->add_submission(*info);
+  node_->hand({info->number, {{task.step, 1}}});
   io_.restart();
   for (;;) {
     {
@@ -234,6 +240,7 @@ Result<SubmittedIds> SequentialDistributor::submit(const Submission& submission)
 
 Result<std::map<std::string, Termination>> SequentialDistributor::terminate_task_instances(
     const std::vector<std::string>& ids, std::chrono::milliseconds grace) {
+  grace = std::clamp(grace, std::chrono::milliseconds(0), kLongestGrace);
   std::unique_lock lock(mutex_);
   if (auto good = usable("terminate"); !good) return fail(good.error());
   std::map<std::string, Termination> answer;
@@ -291,6 +298,7 @@ Result<std::map<std::string, std::string>> SequentialDistributor::explain_pendin
     if (cell.phase != TaskPhase::queued) continue;
     std::string reason = "one task runs at a time here, in the order of submission";
     if ((cell.flags & RunBook::kHeld) != 0) reason = "held; it waits for a release";
+    if (!submitting_) reason = kLeftByStop;
     if (life_ != Life::running) reason = "the distributor is stopped";
     if (!node_trouble_.empty()) reason = node_trouble_;
     if (!blocked_.empty()) reason = blocked_;

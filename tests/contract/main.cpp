@@ -27,7 +27,7 @@ constexpr int kMisuse = 2;
 std::string take_option(std::vector<char*>& arguments, const std::string& name) {
   for (std::size_t i = 1; i + 1 < arguments.size(); ++i) {
     if (arguments[i] != name) continue;
-    const std::string value = arguments[i + 1];
+    std::string value = arguments[i + 1];
     arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(i),
                     arguments.begin() + static_cast<std::ptrdiff_t>(i) + 2);
     return value;

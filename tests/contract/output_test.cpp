@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Output: byte for byte what the task wrote, whatever and however it wrote.
+#include <sys/stat.h>
+
 #include <csignal>
 #include <numeric>
 
@@ -172,6 +174,107 @@ TEST_CASE("the tail of a file of the user's own is the text of a failure", "[out
   task.stderr_path = dir / "own.err";
   Session session;
   CHECK(session.run_one(batch.single(batch.add(task))).text.find("the reason") != std::string::npos);
+}
+
+TEST_CASE("a path to an open descriptor is refused: it would be one of the plugin's own", "[output][files]") {
+  Batch batch;
+  for (const char* path : {"/dev/stdout", "/dev/stderr", "/dev/fd/3", "/dev/fd/4", "/dev/fd/5", "/dev/fd/6",
+                           "/proc/self/fd/7", "/proc/self/fd/8"}) {
+    TaskSpec task;
+    task.shell_line = "echo precious; echo precious >&2; touch ran";
+    (batch.size() % 2 == 0 ? task.stdout_path : task.stderr_path) = path;
+    batch.add(task);
+  }
+  TaskSpec reader;
+  reader.shell_line = "cat; touch ran";
+  reader.stdin_path = "/dev/stdin";
+  batch.add(reader);
+  Session session;
+  for (const auto& id : session.run(batch.array(0, batch.size()))) {
+    const ExitInfo end = session.ended(id);
+    CHECK(end.exit_class == ExitClass::launch_failed);
+    CHECK(end.text.find("names an open descriptor") != std::string::npos);
+  }
+  CHECK_FALSE(exists(batch.cwd() + "/ran"));
+  CHECK(batch.fold().damage().empty());
+}
+
+TEST_CASE("one file for both outputs, spelt in two ways, keeps both", "[output][files]") {
+  Batch batch;
+  TaskSpec task;
+  task.shell_line = "echo out; echo err >&2; echo again";
+  task.stdout_path = batch.cwd() + "/both";
+  task.stderr_path = batch.cwd() + "/./both";
+  Session session;
+  CHECK(session.run_one(batch.single(batch.add(task))).is_done());
+  CHECK(read_text(batch.cwd() + "/both") == "out\nerr\nagain\n");
+}
+
+TEST_CASE("a task waits for the other end of a FIFO, and its limits hold meanwhile", "[output][files]") {
+  Batch batch;
+  const std::string fifo = batch.cwd() + "/it's a fifo";
+  REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+  TaskSpec line, vector, writer, alone;
+  line.shell_line = "cat; exit 3";
+  line.stdin_path = fifo;
+  vector.argv = {"cat"};
+  vector.stdin_path = fifo;
+  writer.argv = {"echo", "through the FIFO"};
+  writer.stdout_path = fifo;
+  alone.argv = {"cat"};
+  alone.stdin_path = fifo;
+  const auto by_line = batch.add(line), by_vector = batch.add(vector), by_task = batch.add(writer),
+             never = batch.add(alone);
+  Session session;
+  for (const std::uint64_t step : {by_line, by_vector}) {
+    const auto reading = session.submit(batch.single(step));
+    const std::string id = reading.id_of(step);
+    session.await(id, TaskPhase::running);
+    write_text(fifo, "some input");
+    CHECK(session.await_end(id).exit_code == (step == by_line ? 3 : 0));
+    CHECK(batch.output(step) == "some input");
+  }
+  const auto writing = session.submit(batch.single(by_task));
+  CHECK(read_text(fifo) == "through the FIFO\n");
+  CHECK(session.await_end(writing.id_of(by_task)).is_done());
+  Submission waiting = batch.single(never);
+  waiting.resources.runtime_milliseconds = 200;
+  CHECK(session.run_one(waiting).exit_class == ExitClass::timed_out);
+}
+
+TEST_CASE("a task's name does not lead its output out of the directory", "[output][files]") {
+  TempDir dir;
+  Batch batch;
+  TaskSpec task;
+  task.shell_line = "echo out";
+  task.stdout_path = dir.path();
+  task.name = "../a/b";
+  const auto step = batch.add(task);
+  Session session;
+  const auto id = session.run(batch.single(step)).at(0);
+  CHECK(read_text(dir / (".._a_b.o" + id)) == "out\n");
+}
+
+TEST_CASE("what a task made of the files about itself is not the next one's", "[output][files]") {
+  ClusterOptions options;
+  options.slots = 1;
+  Batch batch;
+  batch.add_line("mkdir -p \"$ALLOT_ERROR_FILE/a/b\" \"$ALLOT_PROGRESS_FILE\"; exit 4");
+  batch.add_line("ln -s /no/such/file \"$ALLOT_ERROR_FILE\"; exit 5");
+  batch.add_line("echo mine >\"$ALLOT_ERROR_FILE\" && echo p >\"$ALLOT_PROGRESS_FILE\" && exit 6");
+  batch.add_line(
+      "echo of a killed guard >\"$ALLOT_ERROR_FILE\"; mkdir \"$ALLOT_PROGRESS_FILE\"; kill -9 $PPID; sleep 9");
+  batch.add_line("echo p >\"$ALLOT_PROGRESS_FILE\" && exit 7");
+  Session session(options);
+  session.run(batch.array(0, batch.size()));
+  CHECK(batch.detail(0).exit_info.exit_code == 4);
+  CHECK(batch.detail(1).exit_info.exit_code == 5);
+  CHECK(batch.detail(2).exit_info.exit_code == 6);
+  CHECK(batch.detail(2).exit_info.text == "mine\n");
+  CHECK(batch.detail(3).exit_info.exit_class == ExitClass::lost);
+  CHECK(batch.detail(3).started_ns > 0);
+  CHECK(batch.detail(4).exit_info.exit_code == 7);
+  CHECK(batch.detail(4).exit_info.text.find("killed guard") == std::string::npos);
 }
 
 }  // namespace allot::contract

@@ -11,7 +11,7 @@ using Answer = Reconciliation::Answer;
 
 Reconciliation reconcile(Session& session, const Batch& batch, const std::string& token) {
   const auto before = std::chrono::steady_clock::now();
-  const auto answer = must(session->reconcile(batch.path(), token));
+  auto answer = must(session->reconcile(batch.path(), token));
   CHECK(std::chrono::steady_clock::now() - before < bound(std::chrono::seconds(10)));
   CHECK(answer.ids.has_value() == (answer.answer == Answer::found));
   CHECK_FALSE(answer.evidence.empty());

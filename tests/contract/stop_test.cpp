@@ -212,4 +212,25 @@ TEST_CASE("one distributor runs tasks of several batches", "[lifecycle]") {
   }
 }
 
+TEST_CASE("what a stop left queued says so after another start", "[lifecycle][restart]") {
+  ClusterOptions options;
+  options.slots = 1;
+  Rendezvous rendezvous;
+  rendezvous.make_gates(2);
+  Batch batch;
+  batch.add_line(rendezvous.array_element(), 2);
+  Session session(options);
+  const auto submitting = session.submit(batch.array(0, 2));
+  const auto first = next_element(rendezvous);
+  session.stop();
+  must(session->start());
+  std::string left;
+  for (const auto& id : submitting.ids()) {
+    if (id != first.distributor_id) left = id;
+  }
+  const auto reasons = must(session->explain_pending({left}));
+  REQUIRE(reasons.count(left) == 1);
+  CHECK(reasons.at(left).find("was stopped") != std::string::npos);
+}
+
 }  // namespace allot::contract

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Termination at the worst moments: right after submit, while a task ends, from several threads.
 #include <csignal>
+#include <map>
 
 #include "process/identity.h"
 #include "tests/contract/session.h"
@@ -105,6 +106,46 @@ TEST_CASE("a slot is free again after a termination", "[terminate]") {
   must(session->terminate_task_instances({element.distributor_id}, milliseconds(100)));
   CHECK(session.await_end(following.id_of(next)).is_done());
   CHECK(batch.output(next) == "next\n");
+}
+
+TEST_CASE("what is said to be removed or held right after its submission does not run", "[terminate][hold][race]") {
+  const bool holds = GENERATE(false, true);
+  for (int round = 0; round < 10; ++round) {
+    Batch batch;
+    const auto step = batch.add_line("touch ran");
+    Session session;  // each with a worker node to start, which takes its time
+    const auto submitting = session.submit(batch.single(step));
+    std::map<std::string, TaskPhase> there;
+    while (there.empty() && !exists(batch.cwd() + "/ran")) there = session.snapshot().phases;
+    if (there.empty()) continue;  // it was faster
+    const std::string id = there.begin()->first;
+    if (holds) {
+      if (must(session->hold({id})) == 1) {
+        CHECK(session.stop() < bound(std::chrono::seconds(5)));
+        CHECK_FALSE(exists(batch.cwd() + "/ran"));
+      }
+      continue;
+    }
+    if (must(session->terminate_task_instances({id})).at(id).outcome == TerminationOutcome::removed) {
+      CHECK(session.ended(id).exit_class == ExitClass::killed);
+      session.stop();
+      CHECK_FALSE(exists(batch.cwd() + "/ran"));
+    }
+  }
+}
+
+TEST_CASE("the longest grace that can be written is no error", "[terminate]") {
+  Rendezvous rendezvous;
+  rendezvous.make_gate("0");
+  Batch batch;
+  batch.add_line(rendezvous.array_element(), 1);
+  Session session;
+  session.submit(batch.array(0, 1));
+  const auto element = next_element(rendezvous);
+  const auto ended =
+      must(session->terminate_task_instances({element.distributor_id}, std::chrono::milliseconds::max()));
+  CHECK(ended.at(element.distributor_id).outcome == TerminationOutcome::gone);
+  CHECK(session.await_end(element.distributor_id).exit_class == ExitClass::killed);
 }
 
 }  // namespace allot::contract

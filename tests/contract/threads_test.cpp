@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Every method from any thread at the same time.
+#include <poll.h>
+
 #include <atomic>
 
 #include "tests/contract/session.h"
@@ -124,6 +126,35 @@ TEST_CASE("stop in the middle of everything lets every call return", "[threads][
   must_answer(waits);
   must_answer(terminates);
   CHECK(own_descendants() == std::vector<std::string>{});
+}
+
+TEST_CASE("several callers may follow the events, each from where it likes", "[threads][events]") {
+  constexpr std::uint64_t kTasks = 300;
+  Batch batch;
+  batch.add_line("true", kTasks);
+  Session session;
+  std::atomic<bool> is_over{false};
+  std::vector<std::thread> followers;
+  for (int i = 0; i < 4; ++i) {
+    followers.emplace_back([&] {
+      std::uint64_t cursor = 0;
+      while (!is_over) {
+        const auto events = session->wait_for_events(cursor, std::chrono::milliseconds(20));
+        if (!events) break;
+        for (const Event& event : *events) {
+          if (event.sequence <= cursor) is_over = true;  // in order, each told anew at most to others
+          cursor = event.sequence;
+        }
+      }
+    });
+  }
+  const auto submitting = session.submit(batch.array(0, kTasks));
+  const auto limit = std::chrono::steady_clock::now() + patience();
+  while (batch.fold().count(TaskState::done) < kTasks && std::chrono::steady_clock::now() < limit)
+    ::poll(nullptr, 0, 20);
+  CHECK_FALSE(is_over.exchange(true));
+  for (auto& follower : followers) follower.join();
+  CHECK(batch.fold().count(TaskState::done) == kTasks);
 }
 
 }  // namespace allot::contract

@@ -61,6 +61,9 @@ TEST_CASE("completion offers verbs, options, values and files") {
   CHECK(completions(cli, {"allot", "run", "--batch"}) == Words{"--batch-dir"});
   CHECK(completions(cli, {"allot", "run", "-c", "seq"}) == Words{"sequential"});
   CHECK(completions(cli, {"allot", "run", "some"}) == Words{"some-file"});
+  cli.write("other tasks.txt", "");
+  CHECK(completions(cli, {"allot", "run", "other"}) == Words{"other tasks.txt"});
+  CHECK(completions(cli, {"allot", "clusters", "some"}).empty());
   CHECK(completions(cli, {"allot", "run", "--", "ca"}).size() > 1);
   CHECK(completions(cli, {"allot", "status", "--state", "fa"}) == Words{"failed"});
   const auto outcome = cli.must(0, {"run", "--", "true"});

@@ -130,6 +130,10 @@ TEST_CASE("bad input: nothing is started and nothing is left") {
 TEST_CASE("no tasks may be declared fine") {
   const Cli cli;
   CHECK(cli.must(0, {"run", "--allow-empty", "--each", "-", "--", "true"}).out.empty());
+  const auto told = cli.must(0, {"run", "--allow-empty", "--json", "--each", "-", "--", "true"});
+  const auto json = nlohmann::json::parse(told.out);
+  CHECK(json["batch"].is_null());
+  CHECK(json["tasks"] == 0);
 }
 
 TEST_CASE("a directory for the batch that cannot be used") {
@@ -176,6 +180,22 @@ TEST_CASE("help and version go to standard output") {
     for (std::string line; std::getline(lines, line);) CHECK(line.size() <= 100);
   }
   CHECK(cli.must(0, {"--version"}).out == "allot " ALLOT_VERSION "\n");
+}
+
+TEST_CASE("limits of the machine are named, not died of") {
+  const Cli cli;
+  auto options = cli.options({"run", "-q", "--batch-dir", "b", "--", "true"});
+  options.argv.insert(options.argv.begin(), {"/bin/sh", "-c", "ulimit -f 0; exec \"$0\" \"$@\""});
+  const auto no_file = run_program(options);
+  CHECK(no_file.exit_status == 2);
+  CHECK(no_file.err.find("EFBIG") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(cli.path("b")));
+  // So long that no socket's path fits: another directory is taken.
+  const std::string deep = cli.path(std::string(100, 'x'));
+  ::mkdir(deep.c_str(), 0700);
+  auto far = cli.options({"run", "-q", "--", "true"});
+  far.environment.emplace_back("XDG_RUNTIME_DIR", deep);
+  CHECK(run_program(far).exit_status == 0);
 }
 
 }  // namespace allot::test

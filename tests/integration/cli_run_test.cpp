@@ -268,4 +268,12 @@ TEST_CASE("output that could not be kept is told, also to who wants to hear noth
   CHECK(nlohmann::json::parse(cli.must(0, {"resume", "--json", "./c"}).out)["incomplete_outputs"] == 1);
 }
 
+TEST_CASE("a batch that is removed while it runs is not told to be done") {
+  const Cli cli;
+  const auto outcome =
+      cli.run({"run", "-q", "--batch-dir", "b", "--", "sh", "-c", "rm -rf \"$ALLOT_BATCH_DIR/records\""});
+  CHECK(outcome.exit_status == 1);
+  CHECK(outcome.err.find("was removed while tasks ran") != std::string::npos);
+}
+
 }  // namespace allot::test

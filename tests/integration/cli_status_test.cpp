@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // `allot status`, `allot output`, `allot clusters`.
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <regex>
@@ -199,6 +201,47 @@ TEST_CASE("clusters lists what is there, usable or not") {
   CHECK(clusters.at("typo")["text"].get<std::string>().find("typo.toml:3") != std::string::npos);
   CHECK(plugins.at("multiprocess")["state"] == "loaded");
   CHECK(plugins.at("no_such_plugin")["state"] == "absent");
+}
+
+TEST_CASE("a damaged row of the task table hides that task's command and nothing else") {
+  const Cli cli;
+  cli.must(1, {"run", "--batch-dir", "b", "-"}, "echo a\nfalse\necho c\n");
+  std::string index = read_file(cli.path("b/tasks.index")).value();
+  index[8 + 3] = '\x7f';
+  cli.write("b/tasks.index", index);
+  for (const std::vector<std::string>& options : {std::vector<std::string>{}, {"--tasks"}, {"--tasks", "--json"}}) {
+    std::vector<std::string> arguments = {"status", "./b"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    const auto outcome = cli.must(3, arguments);
+    INFO(outcome.err);
+    CHECK(outcome.err.find("/b/tasks.") != std::string::npos);
+    if (options.empty()) CHECK(outcome.out.find("3 tasks: 2 done 1 failed") != std::string::npos);
+    if (options.size() != 2) continue;
+    std::istringstream lines(outcome.out);
+    std::vector<nlohmann::json> tasks;
+    for (std::string line; std::getline(lines, line);) tasks.push_back(nlohmann::json::parse(line));
+    REQUIRE(tasks.size() == 3);
+    CHECK(tasks[1]["command"].is_null());
+    CHECK(tasks[1]["exit_code"] == 1);
+    CHECK(tasks[2]["command"] == "echo c");
+  }
+}
+
+TEST_CASE("FIFOs and devices where files of a batch should be are damage, not a wait") {
+  const Cli cli;
+  cli.must(0, {"run", "--batch-dir", "b", "--", "echo", "x"});
+  const char* const name =
+      GENERATE("batch.json", "epochs/1", "tasks.index", "tasks.data", "environment", "records/zz-9");
+  const std::string path = cli.path("b/" + std::string(name));
+  std::filesystem::remove(path);
+  REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+  for (const char* verb : {"status", "output", "resume"}) {
+    const auto outcome = cli.run({verb, "./b"});
+    INFO(name << " " << verb << "\n" << outcome.out << outcome.err);
+    if (std::string(verb) != "status" || std::string(name) == "environment") continue;  // that it comes back is enough
+    const std::string told = outcome.out + outcome.err;
+    CHECK((told.find("no regular file") != std::string::npos || told.find("damaged") != std::string::npos));
+  }
 }
 
 }  // namespace allot::test

@@ -257,7 +257,7 @@ TEST_CASE("a directory that is gone is the shell's to complain about") {
 TEST_CASE("every PATH leads to the program that the shell would find, or to its complaint") {
   if (!shell_is_dash()) return;
   const ShellPlayground playground;
-  const std::string root = playground.root();
+  const std::string& root = playground.root();
   const auto program = [&](const std::string& directory, const std::string& text, mode_t mode) {
     fs::create_directories(root + "/p/" + directory);
     std::ofstream(root + "/p/" + directory + "/tool") << text;

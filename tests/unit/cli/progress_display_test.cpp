@@ -59,7 +59,7 @@ TEST_CASE("the rate is that of the last seconds") {
   CHECK(meter.per_second() == 0);
   meter.add(now, 0);
   CHECK(meter.per_second() == 0);
-  for (int i = 1; i <= 60; ++i) meter.add(now + seconds(i), static_cast<std::uint64_t>(100 * i));
+  for (std::uint64_t i = 1; i <= 60; ++i) meter.add(now + seconds(i), 100 * i);
   CHECK(meter.per_second() == Approx(100));
   for (int i = 1; i <= 60; ++i) meter.add(now + seconds(60 + i), 6000);
   CHECK(meter.per_second() == 0);

@@ -14,8 +14,10 @@ namespace {
 
 class Variable {
  public:
-  Variable(const char* name, const char* value) : name_(name), before_(std::getenv(name) ? std::getenv(name) : "") {
-    had_ = std::getenv(name) != nullptr;
+  Variable(const char* name, const char* value) : name_(name) {
+    const char* before = std::getenv(name);
+    had_ = before != nullptr;
+    if (had_) before_ = before;
     if (value == nullptr) {
       ::unsetenv(name);
     } else {

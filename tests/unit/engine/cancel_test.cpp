@@ -56,10 +56,7 @@ TEST_CASE("a second request kills what does not heed the first") {
   };
   int asked = 0;
   batch.observer.on_progress = [&](const BatchProgress& progress) {
-    if (asked == 0 && progress.running == 2) {
-      ++asked;
-      batch.stop.request();
-    } else if (asked == 1 && progress.failed == 1) {
+    if ((asked == 0 && progress.running == 2) || (asked == 1 && progress.failed == 1)) {
       ++asked;
       batch.stop.request();
     }

@@ -200,6 +200,17 @@ TEST_CASE("a finished batch has nothing to resume") {
   CHECK(cluster.submissions().size() == submitted);
 }
 
+TEST_CASE("what one cluster could not take may run on the next") {
+  DrivenBatch batch(plain_tasks(2));
+  FakeCluster cluster;
+  cluster.behaviour = [](const FakeTask& task) {
+    return task.step == 1 ? fake_end(ExitClass::queueing_error) : FakeRun{};
+  };
+  CHECK(batch.run(cluster).progress.failed == 1);
+  cluster.behaviour = {};
+  CHECK(batch.resume(cluster).all_done());
+}
+
 TEST_CASE("the summary of a resumed batch names what ended before") {
   DrivenBatch batch(plain_tasks(4));
   FakeCluster cluster;
@@ -238,7 +249,7 @@ TEST_CASE("after a boot it is not known whether what was queued has run") {
       verdicts.emplace_back(verdict->key.step, verdict->started);
   }
   CHECK(verdicts == std::vector<std::pair<std::uint32_t, bool>>{{1, true}, {2, false}, {3, false}});
-  CHECK(batch.detail(2).evidence.size() >= 1);
+  CHECK_FALSE(batch.detail(2).evidence.empty());
   CHECK(batch.states() == "dddd");
 }
 

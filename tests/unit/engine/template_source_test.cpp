@@ -96,6 +96,14 @@ TEST_CASE("each item of a file or pipe is one argument, the empty one too") {
   CHECK(refused.error().message.find("input:1: holds a NUL, which no argument can; give -0") == 0);
 }
 
+TEST_CASE("items that end in a carriage return are told") {
+  PipeInput crlf("a\r\nb\n");
+  const auto source = make_each_source({"x", "{}"}, crlf.reader());
+  CHECK(collect(*source)->tasks.at(0).argv == Words{"x", "a\r"});
+  REQUIRE(source->notes().size() == 1);
+  CHECK(source->notes()[0].find("1 of the items end in a carriage return") != std::string::npos);
+}
+
 TEST_CASE("an array shares one row, unless the step is part of the command") {
   const auto shared = collect(*make_command_source({"c", "{}"}, 5, true));
   REQUIRE(shared);

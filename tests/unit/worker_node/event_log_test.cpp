@@ -80,3 +80,31 @@ TEST_CASE("a waiter is woken by an event, and by an interruption") {
   log.push(item(8));
   REQUIRE(log.wait(1, milliseconds(0)));
 }
+
+TEST_CASE("a waiter whose events another one acknowledges meanwhile gets those that come after") {
+  EventLog log;
+  std::thread waiter([&] {
+    std::uint64_t seen = 0;
+    while (seen < 2000) {
+      auto batch = log.wait(0, milliseconds(30'000));
+      REQUIRE(batch);
+      // Each item carries its sequence: what was forgotten is never delivered.
+      for (std::size_t i = 0; i < batch->items.size(); ++i) CHECK(batch->items[i].step == batch->first_sequence + i);
+      if (!batch->items.empty()) seen = batch->first_sequence + batch->items.size() - 1;
+    }
+  });
+  for (std::uint32_t i = 1; i <= 2000; ++i) {
+    log.push(item(i));
+    if (i < 2000) REQUIRE(log.wait(i, milliseconds(0)));
+  }
+  waiter.join();
+}
+
+TEST_CASE("the longest time that can be written is waited, not none") {
+  EventLog log;
+  std::thread pusher([&] { log.push(item(1)); });
+  auto batch = log.wait(0, milliseconds::max());
+  pusher.join();
+  REQUIRE(batch);
+  CHECK(batch->items.size() == 1);
+}

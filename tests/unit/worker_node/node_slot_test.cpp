@@ -3,6 +3,9 @@
 
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "process/identity.h"
 #include "tests/support/catch.h"
 #include "tests/unit/ledger/sample_batch.h"
@@ -23,6 +26,10 @@ OpenedRecord opened_by(const ProcessIdentity& guard, const ProcessIdentity& work
 }
 
 constexpr ProcessIdentity kNobody{1, 1};
+
+void write_file(const std::string& path, const std::string& bytes) {
+  std::ofstream(path) << bytes;
+}
 
 }  // namespace
 
@@ -61,4 +68,42 @@ TEST_CASE("a slot whose guard or worker node lives is not claimed in another run
   release_slot_files(first);
   release_slot_files(second);
   release_slot_files(third);
+}
+
+TEST_CASE("a slot whose output was removed is not written to again") {
+  test::SampleBatch sample(1);
+  const test::TempDirectory runtime;
+  NodeSlot first;
+  REQUIRE(claim_slot_files(first, sample.batch(), runtime.path()));
+  const std::string writer = first.writer;
+  release_slot_files(first);
+  FinishedRecord finished;
+  finished.key = {0, 1, 0};
+  finished.standard_error = {0, 5, 0, false};
+  sample.add(writer, finished);
+  NodeSlot second;
+  REQUIRE(claim_slot_files(second, sample.batch(), runtime.path()));
+  CHECK(second.writer != writer);
+  release_slot_files(second);
+  write_file(sample.batch().output_path(writer, OutputStream::standard_error), "12345");
+  REQUIRE(claim_slot_files(second, sample.batch(), runtime.path()));
+  CHECK(second.writer == writer);
+  release_slot_files(second);
+}
+
+TEST_CASE("what slots of a batch left that nobody holds is removed, and nothing else") {
+  const test::SampleBatch sample(1);
+  const test::TempDirectory runtime;
+  NodeSlot held;
+  REQUIRE(claim_slot_files(held, sample.batch(), runtime.path()));
+  const std::string id = sample.batch().info().batch_id;
+  write_file(runtime / (id + "-7.lock"), "");
+  write_file(runtime / (id + "-7.error"), "left");
+  write_file(runtime / "another-0.lock", "");
+  remove_unused_scratch(id, runtime.path());
+  CHECK_FALSE(std::filesystem::exists(runtime / (id + "-7.lock")));
+  CHECK_FALSE(std::filesystem::exists(runtime / (id + "-7.error")));
+  CHECK(std::filesystem::exists(runtime / "another-0.lock"));
+  CHECK(std::filesystem::exists(held.lock_path));
+  release_slot_files(held);
 }
