@@ -240,8 +240,7 @@ std::vector<std::string> judge(const Evidence& evidence, const Demands& demands)
   return Judge(evidence, demands).work();
 }
 
-std::vector<std::string> judge_fold(const BatchDirectory& batch, const Evidence& evidence) {
-  auto fold = Fold::load(batch);
+std::vector<std::string> judge_fold(const Result<Fold>& fold, const Evidence& evidence) {
   if (!fold) return {"fold: " + fold.error().message};
   std::vector<std::string> found;
   if (fold->size() != evidence.steps) {

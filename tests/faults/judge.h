@@ -5,7 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "ledger/batch_directory.h"
+#include "ledger/fold.h"
+#include "protocol/result.h"
 #include "tests/faults/evidence.h"
 
 namespace allot::faults {
@@ -20,8 +21,9 @@ struct Demands {
 /// One line per violation, "RULE: step N: …"; empty: all rules hold. Knows nothing of states that the library derives.
 std::vector<std::string> judge(const Evidence& evidence, const Demands& demands);
 
-/// Compares what the library makes of the records (Fold) with what the evidence says. Lines as above, rule "fold".
-std::vector<std::string> judge_fold(const BatchDirectory& batch, const Evidence& evidence);
+/// Compares what the library makes of the records (`fold`, loaded before the evidence was gathered: of a batch that
+/// goes on the evidence may know more) with what the evidence says. Lines as above, rule "fold".
+std::vector<std::string> judge_fold(const Result<Fold>& fold, const Evidence& evidence);
 
 /// Processes that the batch has left: tasks by the directory in their environment, allot's own programs by their
 /// arguments. One line each, rule "left_behind".

@@ -66,6 +66,7 @@ int main(int argc, char** argv) {
     }
   }
   demands.effects = !effects.empty();
+  const auto fold = allot::Fold::load(*batch);
   auto evidence = allot::faults::gather(*batch, effects);
   if (!evidence) return misuse(evidence.error().message);
   const auto add = [&found](const std::vector<std::string>& lines) {
@@ -73,7 +74,7 @@ int main(int argc, char** argv) {
   };
   add(evidence->faults);
   add(allot::faults::judge(*evidence, demands));
-  add(allot::faults::judge_fold(*batch, *evidence));
+  add(allot::faults::judge_fold(fold, *evidence));
   for (const std::string& line : found) std::printf("%s\n", line.c_str());
   return found.empty() ? 0 : 1;
 }
