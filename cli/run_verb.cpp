@@ -173,11 +173,11 @@ Result<std::unique_ptr<TaskSource>> RunVerb::make_template_source(int interrupt_
     return misuse(":::, --each and --array exclude each other");
   }
   if (null_ && !each_) return misuse("-0 is about the items of --each or the lines of FILE; neither was given");
-  if (!lists.empty()) return make_product_source(std::move(command), std::move(lists));
+  if (!lists.empty()) return make_product_source(command, std::move(lists));
   if (each_) {
     auto reader = DelimitedReader::open(*each_, null_ ? '\0' : '\n', interrupt_descriptor);
     if (!reader) return fail(std::move(reader.error()));
-    return make_each_source(std::move(command), std::move(*reader));
+    return make_each_source(command, std::move(*reader));
   }
   if (!array_) return make_command_source(std::move(command), 1, false);
   if (*array_ < 1 || *array_ > static_cast<std::int64_t>(kMaxArrayStep) + 1) {

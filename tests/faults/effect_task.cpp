@@ -21,7 +21,7 @@
 #include "tests/faults/effect_line.h"
 
 // The leak checker looks at the end of a process from another one, and waits for that for ever when a test kills it.
-extern "C" const char* __asan_default_options() {  // NOLINT(bugprone-reserved-identifier): the sanitizer's name
+extern "C" const char* __asan_default_options() {  // NOLINT(bugprone-reserved-identifier,readability-identifier-naming)
   return "detect_leaks=0";
 }
 
