@@ -43,7 +43,7 @@ Result<Cluster> open_cluster(Services& services, const std::string& name_or_path
   Cluster cluster;
   cluster.plugin = loaded.plugin;
   const auto specs = cluster.plugin->parameter_specs();
-  auto config = read_cluster_config(file->path, specs);
+  auto config = read_cluster_config(file->path, specs, &cluster.retry);
   if (!config) return fail(std::move(config.error()));
   cluster.config = std::move(*config);
   if (slots) {
@@ -59,6 +59,7 @@ Result<ClusterParts> make_parts(const Cluster& cluster) {
                 fmt::format("cluster {} cannot be used here: {}", cluster.config.name, probe.text));
   }
   ClusterParts parts;
+  parts.retry = cluster.retry;
   auto queues = cluster.plugin->create_queues(cluster.config);
   if (!queues) return fail(std::move(queues.error()));
   parts.queues = std::move(*queues);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/verb.h"
+#include "engine/retry_policy.h"
 #include "protocol/cluster_config.h"
 #include "protocol/plugin.h"
 
@@ -19,6 +20,7 @@ inline constexpr char kDefaultCluster[] = "multiprocess";
 struct Cluster {
   ClusterConfig config;
   std::shared_ptr<Plugin> plugin;
+  RetryPolicy retry;
 };
 
 /// Reads the cluster's file and loads its plugin. `slots` replaces the parameter of that name. Errors: fix_request (no
@@ -29,6 +31,7 @@ Result<Cluster> open_cluster(Services& services, const std::string& name_or_path
 struct ClusterParts {
   std::unique_ptr<ClusterDistributor> distributor;
   std::vector<std::unique_ptr<ClusterQueue>> queues;
+  RetryPolicy retry;
 };
 Result<ClusterParts> make_parts(const Cluster& cluster);
 

@@ -62,6 +62,10 @@ int drive(ClusterParts& parts, const BatchDirectory& batch, const DriverIdentity
   }
   RunSettings settings;
   settings.grace = grace;
+  settings.retry = parts.retry;
+  auto rules = batch.info().retry.empty() ? Result<RetryRules>() : parse_retry_rules(batch.info().retry);
+  if (!rules) return tell_failure({ErrorCode::gave_up, batch.path() + "/batch.json: " + rules.error().message});
+  settings.retry.rules = merged(*rules, settings.retry.rules);
   const DriverContext context{batch, driver, *log, *parts.distributor, parts.queues, display, stop, settings};
   auto state = begin(context);
   if (!state) {

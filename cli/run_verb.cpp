@@ -12,6 +12,7 @@
 #include "cli/verb.h"
 #include "engine/batch_home.h"
 #include "engine/batch_maker.h"
+#include "engine/retry_policy.h"
 #include "engine/task_source.h"
 #include "protocol/distributor_id.h"
 #include "protocol/units.h"
@@ -54,6 +55,12 @@ class RunVerb final : public Verb {
     app.add_option("--timeout", timeout_, "Runtime limit of each task that does not ask for another: 90, 1h30m")
         ->type_name("TIME");
     app.add_option("--queue", queue_, "Queue of each task that does not ask for another")->type_name("NAME");
+    app.add_option("--retry", retry_,
+                   "Run tasks again that end so (may be repeated): error=3, out_of_memory=2:10s, 75=retry, 3=success; "
+                   "instead of the cluster's [retry]")
+        ->type_name("RULE")
+        ->expected(1)
+        ->take_all();
     app.add_flag("--allow-empty", allow_empty_, "No tasks at all is success instead of misuse");
   }
 
@@ -69,6 +76,7 @@ class RunVerb final : public Verb {
   std::optional<std::string> file_, each_, batch_dir_, memory_, timeout_, queue_;
   std::optional<std::int64_t> array_, cores_;
   std::string name_;
+  std::vector<std::string> retry_;
   bool null_ = false, lines_ = false, jsonl_ = false, allow_empty_ = false;
   bool has_command_ = false;
   std::vector<std::string> words_;  // behind "--"
@@ -193,6 +201,12 @@ int RunVerb::run(Services& services) {
   if (!grace) return tell_failure(grace.error());
   auto resources = default_resources();
   if (!resources) return tell_failure(resources.error());
+  RetryRules rules;
+  for (const auto& text : retry_) {
+    auto more = parse_retry_rules(text);
+    if (!more) return tell_failure(more.error().with_context("--retry"));
+    rules = merged(*more, rules);
+  }
   auto source = make_source(stop.descriptor());
   if (!source) return stop.take() > 0 ? 128 + stop.first_signal() : tell_failure(source.error());
   auto cluster = open_cluster(services, driving_.cluster, driving_.slots);
@@ -212,6 +226,7 @@ int RunVerb::run(Services& services) {
   info.cwd = boost::filesystem::current_path(error).string();
   if (error) return tell_failure({ErrorCode::fix_request, "the current directory is gone: " + error.message()});
   info.default_resources = *resources;
+  info.retry = to_text(rules);
   spdlog::debug("reading tasks from {}", (*source)->name());
   auto batch = make_batch(*path, std::move(info), services.environment, **source);
   if (!batch) {

@@ -13,9 +13,10 @@ install(EXPORT allot_targets FILE allotTargets.cmake NAMESPACE allot:: DESTINATI
 # The C++ API: what a program that submits, a plugin, or a reader of batches includes. Headers that these do not need
 # stay inside; tests/integration compiles each of these by itself against what was installed.
 set(ALLOT_PUBLIC_HEADERS
-  ledger/batch_directory.h ledger/fold.h ledger/output_store.h ledger/record.h ledger/record_file.h ledger/task_table.h
+  ledger/batch_directory.h ledger/driver_records.h ledger/fold.h ledger/output_store.h ledger/record.h ledger/record_file.h ledger/task_table.h
   process/fd.h process/install_paths.h
-  engine/cluster_config_file.h)
+  engine/cluster_config_file.h
+  engine/retry_policy.h)
 file(GLOB protocol_headers CONFIGURE_DEPENDS RELATIVE "${CMAKE_SOURCE_DIR}" "${CMAKE_SOURCE_DIR}/protocol/*.h")
 foreach(header IN LISTS protocol_headers ALLOT_PUBLIC_HEADERS)
   cmake_path(GET header PARENT_PATH folder)

@@ -74,7 +74,8 @@ void BatchRun::take_end(const Event& event) {
     return;
   }
   // A repeated end of a run that has been decided on: another one is due or under way.
-  const bool is_due = before.stage == TaskStage::ready || before.stage == TaskStage::waiting;
+  const bool is_due =
+      before.stage == TaskStage::ready || before.stage == TaskStage::waiting || before.stage == TaskStage::delayed;
   if (is_due) return;
   running_.erase(static_cast<std::uint32_t>(event.step));
   const bool has_started = before.stage == TaskStage::running || event.wall_seconds.has_value();
@@ -90,21 +91,12 @@ void BatchRun::take_end(const Event& event) {
       verdict.at_ns = unix_nanoseconds();
       context_.log.note(verdict);
     }
-    const bool may_rerun = before.losses < context_.settings.loss_retries && stop_requests_ == 0 && !result_.trouble;
-    if (may_rerun) return rerun(event.step, info, has_started);
   }
+  if (retry(event.step, info, has_started)) return;
   if (info.exit_class == ExitClass::killed && !has_started) {
     withdrawn_[event.submission].push_back(static_cast<std::uint32_t>(event.step));
   }
   settle(event.step, info);
-}
-
-void BatchRun::rerun(std::uint64_t step, const ExitInfo& info, bool has_started) {
-  TaskCell& cell = board_.edit(step);
-  ++cell.losses;
-  if (!has_started) --cell.attempt;
-  context_.observer.failed(step, info, true);
-  make_ready(step);
 }
 
 void BatchRun::settle(std::uint64_t step, const ExitInfo& info) {

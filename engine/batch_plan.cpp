@@ -61,13 +61,28 @@ Result<void> TaskCollector::check_room(std::uint64_t count) const {
 
 Result<void> TaskCollector::add(const TaskSpec& task, std::uint64_t count) {
   if (auto room = check_room(count); !room) return room;
-  auto first = table_.append(task, count);
+  Result<std::uint64_t> first;
+  if (success_codes_.empty() && task.retry.empty()) {
+    first = table_.append(task, count);
+  } else {
+    TaskSpec own = task;
+    const auto rules = task.retry.empty() ? Result<RetryRules>() : parse_retry_rules(task.retry);
+    if (!rules) return fail(rules.error());
+    own.success_codes = success_codes(merged(*rules, rules_));
+    first = table_.append(own, count);
+  }
   if (!first) return fail(std::move(first.error()));
   builder_.add(*first, count, task.resources, task.after);
   return {};
 }
 
 Result<void> TaskCollector::add_shell_line(std::string_view line, std::uint64_t source_line) {
+  if (!success_codes_.empty()) {
+    TaskSpec task;
+    task.shell_line = line;
+    task.source_line = source_line;
+    return add(task);
+  }
   if (auto room = check_room(1); !room) return room;
   auto step = table_.append_shell_line(line, source_line);
   if (!step) return fail(std::move(step.error()));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/dependency_graph.h"
+#include "engine/retry_policy.h"
 #include "ledger/task_table.h"
 #include "protocol/resources.h"
 #include "protocol/result.h"
@@ -59,8 +60,12 @@ class PlanBuilder {
 /// Appends tasks to the table and plans them at once. Refuses more tasks than an array may have steps.
 class TaskCollector {
  public:
-  TaskCollector(TaskTableWriter table, RequestedResources defaults)
-      : table_(std::move(table)), builder_(std::move(defaults)) {}
+  /// `rules`: the batch's own; what they say of exit codes that mean success goes into every row.
+  TaskCollector(TaskTableWriter table, RequestedResources defaults, RetryRules rules = {})
+      : table_(std::move(table)),
+        builder_(std::move(defaults)),
+        rules_(std::move(rules)),
+        success_codes_(allot::success_codes(rules_)) {}
 
   /// Errors as TaskTableWriter::append, and fix_request beyond kMaxArrayStep + 1 tasks.
   Result<void> add(const TaskSpec& task, std::uint64_t count = 1);
@@ -75,6 +80,8 @@ class TaskCollector {
 
   TaskTableWriter table_;
   PlanBuilder builder_;
+  RetryRules rules_;
+  std::string success_codes_;
 };
 
 }  // namespace allot

@@ -37,6 +37,8 @@ BatchRun::BatchRun(const DriverContext& context, BatchState state)
       submissions_(std::move(state.submissions)) {
   result_.incomplete_outputs = state.incomplete_outputs;
   result_.highlights = std::move(state.highlights);
+  retries_ = std::move(state.retries);
+  undecided_ = std::move(state.undecided);
 }
 
 BatchRun::~BatchRun() = default;
@@ -83,6 +85,7 @@ void BatchRun::loop() {
     if (stop_requests_ > 0) pump_termination();
     const bool has_more = take_events();
     note_withdrawn();
+    release_delayed();
     if (auto flushed = context_.log.flush(); !flushed) note_fault(log_fault_, flushed.error());
     pump_submissions();
     check_fence();
@@ -96,7 +99,8 @@ bool BatchRun::is_over() const {
   if (submitter_->in_flight() > 0 || terminator_->is_busy()) return false;
   if (stop_requests_ > 0 && is_stopped()) return true;
   if (board_.count(TaskStage::queued) + board_.count(TaskStage::running) > 0) return false;
-  return stop_requests_ > 0 || result_.trouble || (ready_.empty() && fresh_.empty() && pending_.empty());
+  return stop_requests_ > 0 || result_.trouble ||
+         (ready_.empty() && fresh_.empty() && pending_.empty() && delayed_.empty());
 }
 
 void BatchRun::wait() {
@@ -106,6 +110,7 @@ void BatchRun::wait() {
   for (const auto& [number, pending] : pending_) {
     if (pending.again_at) no_later_than(*pending.again_at);
   }
+  if (!delayed_.empty()) no_later_than(delayed_.begin()->first);
   if (log_fault_.is_on) no_later_than(log_fault_.again_at);
   if (event_fault_.is_on) no_later_than(event_fault_.again_at);
   if (stop_requests_ > 0) no_later_than(now + kStopInterval);
@@ -129,7 +134,8 @@ BatchProgress BatchRun::progress() const {
   progress.abandoned = board_.count(TaskStage::abandoned);
   progress.running = board_.count(TaskStage::running);
   progress.queued = board_.count(TaskStage::queued);
-  progress.waiting = board_.count(TaskStage::waiting) + board_.count(TaskStage::ready);
+  progress.waiting =
+      board_.count(TaskStage::waiting) + board_.count(TaskStage::ready) + board_.count(TaskStage::delayed);
   progress.is_stopping = stop_requests_ > 0;
   return progress;
 }

@@ -15,6 +15,7 @@
 
 #include "engine/driver_context.h"
 #include "engine/helper_threads.h"
+#include "ledger/task_table.h"
 
 namespace allot {
 
@@ -75,7 +76,16 @@ class BatchRun {
   bool take_events();
   void take_event(const Event& event);
   void take_end(const Event& event);
-  void rerun(std::uint64_t step, const ExitInfo& info, bool started);
+
+  // batch_retry.cpp
+  bool retry(std::uint64_t step, const ExitInfo& info, bool has_started);
+  RetryRules own_rules(std::uint64_t step);
+  UsageStats usage_of(std::uint64_t step);
+  std::uint32_t group_of(const RequestedResources& resources);
+  void decide_undecided();
+  void delay(std::uint32_t step, std::int64_t not_before_ns);
+  void release_delayed();
+
   void settle(std::uint64_t step, const ExitInfo& info);
   void release_dependents(std::uint64_t step);
   void make_ready(std::uint64_t step);
@@ -102,6 +112,11 @@ class BatchRun {
   std::map<std::uint32_t, PendingAnswer> pending_;                                       // by submission number
   std::map<std::uint32_t, std::optional<std::string>> unfit_;                            // by group: why, if so
   std::map<std::uint32_t, std::vector<std::uint32_t>> withdrawn_;                        // by submission: steps
+  std::map<std::uint32_t, RetryState> retries_;                                          // by step
+  std::vector<FailureNote> undecided_;
+  std::multimap<Clock::time_point, std::uint32_t> delayed_;  // steps, by when they may run
+  std::map<RequestedResources, std::uint32_t> more_groups_;  // made for what grew
+  std::optional<TaskTableReader> table_;                     // for tasks' own rules
   bool only_singles_ = false;
 
   Bell bell_;

@@ -44,6 +44,9 @@ void BatchRun::seed() {
       if (step == 7 && ALLOT_SABOTAGED("forget_task")) board_.set_end(step, ExitClass::done);
       if (board_[step].stage == TaskStage::running) running_.insert(static_cast<std::uint32_t>(step));
       if (board_[step].stage != TaskStage::waiting || (!unmet_.empty() && unmet_[step] > 0)) return;
+      if (const auto due = retries_.find(static_cast<std::uint32_t>(step)); due != retries_.end()) {
+        return delay(due->first, due->second.not_before_ns);
+      }
       if (board_[step].attempt > 0) return make_ready(step);
       board_.set_stage(step, TaskStage::ready);
       first.steps.append(step);
@@ -51,6 +54,7 @@ void BatchRun::seed() {
     plan_.groups[group].steps = {};
     if (!first.steps.empty()) ready_.push_back(std::move(first));
   }
+  decide_undecided();
   if (unmet_.empty()) return;
   for (std::uint64_t step = 0; step < board_.size(); ++step) {
     const TaskStage stage = board_[step].stage;
@@ -95,6 +99,11 @@ std::optional<BatchRun::ReadyWork> BatchRun::next_work() {
     const std::uint64_t queued = board_.count(TaskStage::queued);
     if (queued >= limits.max_queued) return std::nullopt;
     most = std::min(most, limits.max_queued - queued);
+  }
+  if (const auto& most_running = context_.settings.retry.max_running) {
+    const std::uint64_t under_way = board_.count(TaskStage::queued) + board_.count(TaskStage::running);
+    if (under_way >= *most_running) return std::nullopt;
+    most = std::min<std::uint64_t>(most, *most_running - under_way);
   }
   ReadyWork work = ready_.front();
   if (work.steps.size() <= most) {

@@ -43,7 +43,9 @@ constexpr std::array<LimitKey, 6> kLimitKeys = {{
     {"ranks", "ranks", ParameterType::integer, 1, kMaxCount, "[1, 256]"},
     {"nodes", "nodes", ParameterType::integer, 1, kMaxCount, "[1, 8]"},
 }};
-const std::vector<std::string> kTopKeys = {"plugin", "description", "default_queue", "parameters", "queue"};
+const std::vector<std::string> kTopKeys = {"plugin", "description", "default_queue", "parameters",     "queue",
+                                           "retry",  "exit_codes",  "max_running",   "fallback_queues"};
+constexpr double kMostEscalation = 100;
 const std::vector<std::string> kQueueKeys = {"name", "cores", "memory", "runtime",
                                              "gpus", "ranks", "nodes",  "required"};
 
@@ -95,6 +97,7 @@ class FileReader {
   FileReader(const std::string& path, const std::vector<ParameterSpec>& specs) : path_(path), specs_(specs) {}
 
   ClusterConfig read(const toml::table& root);
+  RetryPolicy& policy() { return policy_; }
   std::optional<std::string> read_plugin(const toml::table& root);
   std::optional<Error> error();
 
@@ -116,7 +119,12 @@ class FileReader {
   void read_limit(const toml::node& node, const std::string& key, const LimitKey& limit, QueueConfig& queue);
   void read_required(const toml::table& table, const toml::node& node, const std::string& key, QueueConfig& queue);
   void choose_default_queue(const toml::table& root, ClusterConfig& config);
+  void read_policy(const toml::table& root, const ClusterConfig& config);
+  void read_rules(const toml::node& node, const std::string& where);
+  void read_factor(const toml::node& node, const std::string& key, double& into);
+  void read_fallbacks(const toml::node& node, const ClusterConfig& config);
 
+  RetryPolicy policy_;
   std::string path_;
   const std::vector<ParameterSpec>& specs_;
   std::vector<std::pair<std::size_t, std::string>> faults_;  // line, message
@@ -363,6 +371,87 @@ void FileReader::choose_default_queue(const toml::table& root, ClusterConfig& co
   std::rotate(config.queues.begin(), chosen, chosen + 1);
 }
 
+void FileReader::read_factor(const toml::node& node, const std::string& key, double& into) {
+  const auto value = node.value<double>();  // an integer, too
+  if (value && *value > 1 && *value <= kMostEscalation) {
+    into = *value;
+  } else {
+    fault(node.source(), key,
+          fmt::format("expected a factor above 1, up to {}; found {}", kMostEscalation, describe(node)));
+  }
+}
+
+// [retry] has exit classes and two factors, [exit_codes] has codes; a value is what stands behind '=' of a rule.
+void FileReader::read_rules(const toml::node& node, const std::string& where) {
+  const toml::table* table = node.as_table();
+  if (table == nullptr) {
+    return fault(node.source(), where, fmt::format("expected a table [{}], found {}", where, describe(node)));
+  }
+  const bool has_classes = where == "retry";
+  for (auto&& [key, value] : *table) {
+    const std::string name(key.str());
+    const std::string shown = "[" + where + "] " + name;
+    if (has_classes && name == "memory_headroom") {
+      read_factor(value, shown, policy_.memory_headroom);
+    } else if (has_classes && name == "escalation_factor") {
+      read_factor(value, shown, policy_.escalation_factor);
+    } else if (!value.is_string() && !(has_classes && value.is_integer())) {
+      fault(value.source(), shown,
+            has_classes ? fmt::format("expected a number of further runs or a text such as \"3:10s:2\"; found {}",
+                                      describe(value))
+                        : fmt::format("expected \"retry\" or \"fatal\"; found {}", describe(value)));
+    } else {
+      const std::string text = value.is_string() ? **value.as_string() : std::to_string(**value.as_integer());
+      auto rules = text.find(',') == std::string::npos
+                       ? parse_retry_rules(name + "=" + text)
+                       : fail(ErrorCode::fix_request, "one rule is expected here, and no comma");
+      if (!rules) {
+        fault(value.source(), shown, rules.error().message);
+      } else if (rules->classes.empty() == has_classes) {
+        fault(value.source(), shown, has_classes ? "codes stand below [exit_codes]" : "classes stand below [retry]");
+      } else if (!success_codes(*rules).empty()) {
+        fault(value.source(), shown, "what is a success is said for a batch (allot run --retry) or a task");
+      } else {
+        policy_.rules = merged(policy_.rules, *rules);
+      }
+    }
+  }
+}
+
+void FileReader::read_fallbacks(const toml::node& node, const ClusterConfig& config) {
+  const toml::array* names = node.as_array();
+  if (names == nullptr) {
+    return fault(node.source(), "fallback_queues",
+                 fmt::format("expected names of queues, such as [\"long\"]; found {}", describe(node)));
+  }
+  for (const toml::node& element : *names) {
+    const auto name = read_text(element, "fallback_queues");
+    if (!name) continue;
+    const bool is_known = std::any_of(config.queues.begin(), config.queues.end(),
+                                      [&](const QueueConfig& queue) { return queue.name == *name; });
+    auto& queues = policy_.fallback_queues;
+    if (!is_known) {
+      fault(element.source(), "fallback_queues", fmt::format("there is no queue {} in this file", quote(*name)));
+    } else if (std::find(queues.begin(), queues.end(), *name) != queues.end()) {
+      fault(element.source(), "fallback_queues", fmt::format("{} is named twice; remove one", quote(*name)));
+    } else {
+      queues.push_back(*name);
+    }
+  }
+}
+
+void FileReader::read_policy(const toml::table& root, const ClusterConfig& config) {
+  for (const char* where : {"retry", "exit_codes"}) {
+    if (const toml::node* node = root.get(where)) read_rules(*node, where);
+  }
+  if (const toml::node* node = root.get("max_running")) {
+    if (const auto most = read_amount(*node, "max_running", ParameterType::integer, 1, kMaxCount)) {
+      policy_.max_running = static_cast<std::uint32_t>(*most);
+    }
+  }
+  if (const toml::node* node = root.get("fallback_queues")) read_fallbacks(*node, config);
+}
+
 std::optional<std::string> FileReader::read_plugin(const toml::table& root) {
   const toml::node* node = root.get("plugin");
   if (node == nullptr) {
@@ -403,6 +492,7 @@ ClusterConfig FileReader::read(const toml::table& root) {
   }
   if (const toml::node* node = root.get("queue")) read_queues(*node, config);
   if (root.get("queue") == nullptr || root.get("queue")->is_array()) choose_default_queue(root, config);
+  read_policy(root, config);
   return config;
 }
 
@@ -430,13 +520,15 @@ Result<std::string> read_plugin_name(const std::string& path) {
   return *name;
 }
 
-Result<ClusterConfig> read_cluster_config(const std::string& path, const std::vector<ParameterSpec>& plugin_specs) {
+Result<ClusterConfig> read_cluster_config(const std::string& path, const std::vector<ParameterSpec>& plugin_specs,
+                                          RetryPolicy* policy) {
   auto root = parse(path);
   if (!root) return fail(root.error());
   FileReader reader(path, plugin_specs);
   ClusterConfig config = reader.read(*root);
   config.name = boost::filesystem::path(path).stem().string();
   if (auto error = reader.error()) return fail(*error);
+  if (policy != nullptr) *policy = std::move(reader.policy());
   return config;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/retry_policy.h"
 #include "protocol/cluster_config.h"
 #include "protocol/result.h"
 
@@ -37,6 +38,9 @@ Result<std::string> read_plugin_name(const std::string& path);
 /// Errors: fix_request with one line "FILE:LINE: KEY: what is wrong; what to do" for every fault found (unknown keys,
 /// wrong types, units or ranges, queues that contradict themselves), or "FILE:LINE:COLUMN: …" for a TOML syntax error;
 /// as read_file for a file that cannot be read.
-Result<ClusterConfig> read_cluster_config(const std::string& path, const std::vector<ParameterSpec>& plugin_specs);
+/// `policy`: takes what the file says of retries, which is the engine's and no plugin's ([retry], [exit_codes],
+/// fallback_queues, max_running).
+Result<ClusterConfig> read_cluster_config(const std::string& path, const std::vector<ParameterSpec>& plugin_specs,
+                                          RetryPolicy* policy = nullptr);
 
 }  // namespace allot

@@ -15,6 +15,7 @@
 #include "engine/batch_plan.h"
 #include "engine/driver_log.h"
 #include "engine/highlights.h"
+#include "engine/retry_policy.h"
 #include "engine/task_board.h"
 #include "ledger/batch_directory.h"
 #include "protocol/cluster_distributor.h"
@@ -24,7 +25,7 @@ namespace allot {
 
 struct RunSettings {
   std::chrono::milliseconds grace{5000};                 ///< from TERM to KILL when the batch is cancelled
-  std::uint8_t loss_retries = 3;                         ///< further runs of a task that was lost with its node
+  RetryPolicy retry;                                     ///< the cluster's table with the batch's own rules
   std::chrono::milliseconds trouble_patience{30'000};    ///< how long a passing fault may last while nothing runs
   std::chrono::milliseconds fence_interval{10'000};      ///< how often it looks whether another driver has the batch
   std::chrono::milliseconds termination_bound{15'000};   ///< beyond the grace: how long ends may take to be told
@@ -50,6 +51,12 @@ struct SubmissionIds {
   std::uint64_t step_origin = 0;
 };
 
+/// What a task has had of its budgets, and when it may run again.
+struct RetryState {
+  std::array<std::uint16_t, kExitClassCount> used{};
+  std::int64_t not_before_ns = 0;  ///< Unix time; 0: at once
+};
+
 /// Where a driver begins: a new batch, or what recovery found.
 struct BatchState {
   BatchPlan plan;
@@ -58,6 +65,8 @@ struct BatchState {
   std::map<std::uint32_t, SubmissionIds> submissions;  ///< those that still have tasks queued or running
   std::uint64_t incomplete_outputs = 0;                ///< of tasks that have ended
   Highlights highlights;                               ///< of these, too
+  std::map<std::uint32_t, RetryState> retries;         ///< by step, of those that ran again or are to
+  std::vector<FailureNote> undecided;                  ///< failed, and whether they run again is to be decided
 };
 
 /// A batch of which nothing has been submitted.

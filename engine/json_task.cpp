@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/nearest_name.h"
+#include "engine/retry_policy.h"
 #include "protocol/units.h"
 
 namespace allot {
@@ -161,8 +162,8 @@ class TaskReader {
   }
 
   void read_keys(const Json& object) {
-    static const std::vector<std::string> kKeys = {"command", "name",   "env",       "cwd",     "stdin",
-                                                   "stdout",  "stderr", "resources", "timeout", "after"};
+    static const std::vector<std::string> kKeys = {"command", "name",      "env",     "cwd",   "stdin", "stdout",
+                                                   "stderr",  "resources", "timeout", "after", "retry", "exit_codes"};
     const bool has_runtime =
         object.contains("resources") && object["resources"].is_object() && object["resources"].contains("runtime");
     for (const auto& [key, value] : object.items()) {
@@ -190,6 +191,10 @@ class TaskReader {
         }
       } else if (key == "after") {
         read_after(value);
+      } else if (key == "retry") {
+        read_retry(value);
+      } else if (key == "exit_codes") {
+        read_exit_codes(value);
       } else {
         refuse_key("", key, kKeys);
       }
@@ -332,6 +337,43 @@ class TaskReader {
     to = *duration;
   }
 
+  // "retry": {"error": 2, "out_of_memory": "3:10s"}: the text behind '=' of engine/retry_policy.h.
+  void read_retry(const Json& value) {
+    if (!value.is_object()) return fault("retry", "must be an object such as {\"error\": 3}, not " + type_of(value));
+    for (const auto& [name, rule] : value.items()) {
+      if (!rule.is_string() && !rule.is_number_unsigned()) {
+        fault("retry." + name, "must be a number or a text such as \"3:10s:2\", not " + type_of(rule));
+        continue;
+      }
+      add_rule("retry." + name, name + "=" + (rule.is_string() ? rule.get<std::string>() : rule.dump()));
+    }
+  }
+
+  // "exit_codes": {"75": "retry"}
+  void read_exit_codes(const Json& value) {
+    if (!value.is_object()) {
+      return fault("exit_codes", "must be an object such as {\"75\": \"retry\"}, not " + type_of(value));
+    }
+    for (const auto& [code, meaning] : value.items()) {
+      if (!meaning.is_string()) {
+        fault("exit_codes." + code, "must be \"retry\", \"fatal\" or \"success\", not " + type_of(meaning));
+        continue;
+      }
+      add_rule("exit_codes." + code, code + "=" + meaning.get<std::string>());
+    }
+  }
+
+  void add_rule(const std::string& key, const std::string& rule) {
+    const auto parsed = rule.find(',') == std::string::npos
+                            ? parse_retry_rules(rule)
+                            : fail(ErrorCode::fix_request, "one rule is expected here, and no comma");
+    if (!parsed) return fault(key, parsed.error().message);
+    const bool is_code = key.starts_with("exit_codes.");
+    if (is_code == parsed->codes.empty()) return fault(key, is_code ? "is no exit code" : "is no exit class");
+    rules_ = merged(rules_, *parsed);
+    task_.spec.retry = to_text(rules_);
+  }
+
   void read_after(const Json& value) {
     if (!value.is_array()) return read_reference("after", value);
     for (std::size_t i = 0; i < value.size(); ++i) read_reference(fmt::format("after[{}]", i), value[i]);
@@ -393,6 +435,7 @@ class TaskReader {
   const std::string& base_directory_;
   InputFaults& faults_;
   JsonTask task_;
+  RetryRules rules_;
   bool is_bad_ = false;
 };
 

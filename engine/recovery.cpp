@@ -143,6 +143,7 @@ class Recovery {
   }
 
   void settle_tasks(const Fold& fold) {
+    is_cut_short_ = previous_ && !left_in_order(context_.batch, previous_->epoch);
     TaskBoard& board = recovered_.state.board;
     board = TaskBoard(fold.size());
     DetailReader details(fold);
@@ -153,13 +154,17 @@ class Recovery {
       cell.attempt = static_cast<std::uint16_t>(std::min<std::uint32_t>(task.attempts, UINT16_MAX - 1));
       switch (task.state) {
         case TaskState::waiting:
+          if (task.is_retry_due) note_retries(details, step);
           break;
         case TaskState::abandoned:
           cell.was_abandoned = true;  // whether that still holds is decided when all is known
           break;
         case TaskState::done:
         case TaskState::failed:
-          if (runs_again(task.exit_class) || ALLOT_SABOTAGED("engine_rerun_finished")) break;
+          if (runs_again(task.exit_class) || ALLOT_SABOTAGED("engine_rerun_finished")) {
+            if (task.attempts > 1) note_retries(details, step);
+            break;
+          }
           board.set_end(step, task.exit_class);
           ++recovered_.ended_before;
           if (task.output_incomplete) ++recovered_.state.incomplete_outputs;
@@ -167,6 +172,8 @@ class Recovery {
           break;
         case TaskState::queued:
         case TaskState::running:
+          // Only what has run before can have a history, and of those that run now there are few.
+          if (task.attempts > 0) note_retries(details, step);
           settle_unfinished(step, task);
           break;
       }
@@ -189,7 +196,23 @@ class Recovery {
     Highlights& highlights = recovered_.state.highlights;
     if (detail->usage.wall_seconds) highlights.add_wall_seconds(step, *detail->usage.wall_seconds);
     if (detail->usage.max_rss_bytes) highlights.add_max_rss(step, *detail->usage.max_rss_bytes);
-    if (!detail->exit_info.is_done()) highlights.add_failure(step, detail->exit_info);
+    if (detail->exit_info.is_done()) return;
+    if (detail->retry) note_retries(details, step);
+    if (is_cut_short_) {
+      recovered_.state.undecided.push_back({step, detail->exit_info});
+    } else {
+      highlights.add_failure(step, detail->exit_info);
+    }
+  }
+
+  // What a task has had of its budgets, and what it asks for since.
+  void note_retries(DetailReader& details, std::uint64_t step) {
+    const auto detail = details.detail(step);
+    if (!detail || !detail->retry) return;
+    RetryState& state = recovered_.state.retries[static_cast<std::uint32_t>(step)];
+    state.used = detail->retries;
+    state.not_before_ns = detail->folded.is_retry_due ? detail->retry->not_before_ns : 0;
+    grown_[step] = detail->retry->resources;
   }
 
   void settle_unfinished(std::uint64_t step, const FoldedTask& task) {
@@ -240,10 +263,11 @@ class Recovery {
     std::uint64_t damaged = 0;
     for (std::uint64_t step = 0; step < fold.size(); ++step) {
       const TaskStage stage = board[step].stage;
-      if (stage == TaskStage::done || stage == TaskStage::failed) continue;
+      if (stage == TaskStage::done || (stage == TaskStage::failed && !is_cut_short_)) continue;
       const auto row = table->row(step);
+      const auto grown = grown_.find(step);
       if (row) {
-        builder.add(step, 1, (*row)->resources, (*row)->after);
+        builder.add(step, 1, grown == grown_.end() ? (*row)->resources : grown->second, (*row)->after);
       } else {
         // The worker node will say what is wrong with it.
         builder.add_plain(step, 1);
@@ -256,6 +280,9 @@ class Recovery {
     return {};
   }
 
+  // The driver before was killed: about failures that it had not heard of nothing was decided.
+  bool is_cut_short_ = false;
+  std::map<std::uint64_t, RequestedResources> grown_;  // by step: of tasks that run again with other resources
   const DriverContext& context_;
   const std::optional<DriverIdentity>& previous_;
   std::map<std::uint32_t, Reconciliation> answers_;  // by submission

@@ -19,8 +19,9 @@ enum class TaskStage : std::uint8_t {
   failed,     ///< ended otherwise, for good
   abandoned,  ///< will not run because of another task
   unknown,    ///< submitted by an earlier driver; what became of it could not be found out
+  delayed,    ///< to run again, later
 };
-inline constexpr std::size_t kTaskStageCount = 8;
+inline constexpr std::size_t kTaskStageCount = 9;
 
 struct TaskCell {
   std::uint32_t submission = 0;  ///< number of the newest one; 0: none
@@ -28,7 +29,6 @@ struct TaskCell {
   std::uint16_t attempt = 0;     ///< of the newest submission; 0: none
   TaskStage stage = TaskStage::waiting;
   ExitClass exit_class = ExitClass::lost;  ///< with done and failed
-  std::uint8_t losses = 0;                 ///< runs that ended without being the task's fault, in this driver's time
   bool was_abandoned = false;              ///< the ledger has it as abandoned already
   bool is_tried = false;                   ///< termination has been asked for
 };

@@ -20,7 +20,7 @@
 namespace allot {
 
 /// Version of everything in a batch directory. A reader refuses a newer one in words.
-inline constexpr std::uint32_t kBatchFormat = 1;
+inline constexpr std::uint32_t kBatchFormat = 2;
 
 struct BatchInfo {
   std::uint32_t format = kBatchFormat;
@@ -33,6 +33,7 @@ struct BatchInfo {
   std::string allot_version;
   std::int64_t created_ns = 0;           ///< Unix time
   RequestedResources default_resources;  ///< of tasks that state none themselves, field by field
+  std::string retry;                     ///< rules of the batch, as engine/retry_policy.h writes them
 };
 
 /// Who drives (or drove) a batch.

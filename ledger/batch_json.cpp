@@ -191,6 +191,7 @@ std::string to_json(const BatchInfo& info) {
       {"cwd", text_to_json(info.cwd)},   {"allot_version", text_to_json(info.allot_version)},
       {"created_ns", info.created_ns},   {"default_resources", resources_to_json(info.default_resources)},
   };
+  if (!info.retry.empty()) object["retry"] = text_to_json(info.retry);
   return object.dump(2) + "\n";
 }
 
@@ -222,6 +223,7 @@ Result<BatchInfo> parse_batch_info(std::string_view text, const std::string& pat
   fields.read("cwd", info.cwd);
   fields.read("allot_version", info.allot_version);
   fields.read("created_ns", info.created_ns);
+  fields.read_if_there("retry", info.retry);
   if (const json* resources = fields.find("default_resources")) {
     read_resources(*resources, path, info.default_resources, fields);
   }

@@ -101,6 +101,10 @@ std::string DetailReader::describe(const RecordRef& ref, const Record& record) c
   } else if (const auto* withdrawn = std::get_if<WithdrawnRecord>(&record)) {
     line += fmt::format("driver's record ({}): withdrawn", driver);
     append_text(line, withdrawn->reason);
+  } else if (const auto* retry = std::get_if<RetryRecord>(&record)) {
+    line += fmt::format("driver's decision ({}): runs again{}", driver,
+                        retry->not_before_ns > 0 ? " after " + ledger::utc_text(retry->not_before_ns) : "");
+    append_text(line, retry->reason);
   } else if (const auto* abandoned = std::get_if<AbandonedRecord>(&record)) {
     line += fmt::format("driver's record ({}): abandoned because of step {}", driver, abandoned->cause_step);
     append_text(line, abandoned->reason);
@@ -137,6 +141,11 @@ Result<TaskDetail> DetailReader::detail(std::uint64_t step) {
       continue;
     }
     detail.evidence.push_back(describe(*ref, record->record));
+    if (auto* retry = std::get_if<RetryRecord>(&record->record)) {
+      ++detail.retries[static_cast<std::size_t>(retry->because)];
+      detail.retry = std::move(*retry);
+      continue;
+    }
     if (is_decisive(*ref)) take_facts(*ref, record->record, detail);
   }
   // Who says that a run is lost may not know when it began.

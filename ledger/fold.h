@@ -16,7 +16,7 @@
 namespace allot {
 
 enum class TaskState : std::uint8_t {
-  waiting,    ///< in the table, not submitted (its dependencies, a hold, or the driver has not come to it)
+  waiting,    ///< not submitted (dependencies, a hold, or the driver has not come to it), or to run again
   queued,     ///< submitted, no started record
   running,    ///< started, no end yet: running, or its witnesses have not been asked
   done,       ///< last run ended as done
@@ -48,12 +48,13 @@ struct FoldedTask {
   std::uint16_t restart = 0;
   std::uint32_t submission = 0;      ///< current run's key; 0: never submitted
   std::uint32_t attempts = 0;        ///< runs that started, all submissions together
+  bool is_retry_due = false;         ///< the current run has ended, and another one was decided on
   std::uint64_t started_offset = 0;  ///< frame of the started record, 0: none
   std::uint64_t end_offset = 0;      ///< frame of the finished, verdict, withdrawn or abandoned record
 };
 static_assert(sizeof(FoldedTask) == 40);
 
-/// Everything known about one task, read from its records.
+/// Everything known about one task.
 struct TaskDetail {
   std::uint64_t step = 0;
   FoldedTask folded;
@@ -63,11 +64,12 @@ struct TaskDetail {
   std::int64_t ended_ns = 0;    ///< 0: has not ended
   ExitInfo exit_info;           ///< meaningful for done and failed; the text for abandoned, too
   UsageStats usage;             ///< of the current run; empty without a finished record
-  OutputExtent standard_output;
-  OutputExtent standard_error;
+  OutputExtent standard_output, standard_error;
   std::uint32_t leftover_processes = 0;  ///< that outlived the command and were ended
   std::string output_writer;             ///< name of the writer whose output files hold the extents; empty: no output
   std::vector<std::string> evidence;     ///< one line per witness, oldest first; late results of superseded runs too
+  std::array<std::uint16_t, kExitClassCount> retries{};  ///< decided on so far, by the class of the end before
+  std::optional<RetryRecord> retry;                      ///< the latest of them
 };
 
 /// A submission as the ledger knows it.
@@ -116,7 +118,7 @@ class Fold {
   friend class DetailReader;
 
   // A record that is not its task's current start or end: of an earlier run, or overruled by another one.
-  enum class RefKind : std::uint8_t { started, finished, verdict, never_started, withdrawn, abandoned };
+  enum class RefKind : std::uint8_t { started, finished, verdict, never_started, withdrawn, abandoned, retry };
   struct RecordRef {
     std::uint32_t step = 0;
     std::uint32_t submission = 0;

@@ -225,6 +225,11 @@ PayloadAnswer FoldBuilder::take(std::string_view payload, Place place) {
     act.kind = DriverAct::Kind::abandoned;
     act.key.step = abandoned->step;
     acts_.push_back(act);
+  } else if (const auto* retry = std::get_if<RetryRecord>(&record)) {
+    act.kind = DriverAct::Kind::retry;
+    act.key = retry->key;
+    see_submission(retry->key.submission);
+    acts_.push_back(act);
   }
   return PayloadAnswer::next;
 }
@@ -353,6 +358,8 @@ void FoldBuilder::apply(const DriverAct& act) {
       return apply_withdrawn(act);
     case DriverAct::Kind::abandoned:
       return apply_abandoned(act);
+    case DriverAct::Kind::retry:
+      return apply_retry(act);
   }
 }
 
@@ -427,6 +434,14 @@ void FoldBuilder::apply_abandoned(const DriverAct& act) {
   set_end(*task, key.step, EndKind::abandoned, act.place);
 }
 
+void FoldBuilder::apply_retry(const DriverAct& act) {
+  FoldedTask* task = task_of(act.key.step, act.place);
+  if (task == nullptr) return;
+  if (is_newer(act.key, *task)) set_current(*task, act.key.step, act.key);
+  if (same_run(*task, act.key)) task->is_retry_due = true;
+  keep(RefKind::retry, act.key, act.place);
+}
+
 // --- the end
 
 // One run is one attempt, however many records tell of it; contradictions among those are found on the way.
@@ -496,7 +511,10 @@ void FoldBuilder::settle_states() {
     if (task.end_kind == EndKind::abandoned) {
       task.state = TaskState::abandoned;
     } else if (task.end_kind != EndKind::none) {
-      task.state = task.exit_class == ExitClass::done ? TaskState::done : TaskState::failed;
+      // A late result that is good needs no other run.
+      task.state = task.exit_class == ExitClass::done ? TaskState::done
+                   : task.is_retry_due                ? TaskState::waiting
+                                                      : TaskState::failed;
     } else if (task.started_offset != 0) {
       task.state = TaskState::running;
     } else {

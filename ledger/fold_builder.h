@@ -36,7 +36,7 @@ class FoldBuilder {
   };
   // What a driver wrote that depends on what was written before.
   struct DriverAct {
-    enum class Kind : std::uint8_t { intent, verdict, withdrawn, abandoned };
+    enum class Kind : std::uint8_t { intent, verdict, withdrawn, abandoned, retry };
     Kind kind = Kind::intent;
     ExitClass exit_class = ExitClass::lost;
     std::uint8_t number = 0;
@@ -70,6 +70,7 @@ class FoldBuilder {
   void apply_verdict(const DriverAct& act);
   void apply_withdrawn(const DriverAct& act);
   void apply_abandoned(const DriverAct& act);
+  void apply_retry(const DriverAct& act);
 
   void number_attempts();
   void settle_states();

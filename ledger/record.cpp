@@ -52,12 +52,16 @@ std::size_t room(const StartedRecord&) {
 std::size_t room(const FinishedRecord& r) {
   return std::min(r.exit_info.text.size(), kMaxEvidenceBytes);
 }
-std::size_t room(const IntentRecord& r) {
+std::size_t room(const RequestedResources& r) {
   std::size_t pass_through = 0;
-  for (const auto& [key, value] : r.resources.pass_through)
-    pass_through += kPassThroughHead + key.size() + value.size();
-  return r.token.size() + r.id_base.size() + r.name.size() + r.resources.queue.size() + r.resources.account.size() +
-         r.resources.constraint.size() + std::min(pass_through, kMaxPassThroughBytes);
+  for (const auto& [key, value] : r.pass_through) pass_through += kPassThroughHead + key.size() + value.size();
+  return r.queue.size() + r.account.size() + r.constraint.size() + std::min(pass_through, kMaxPassThroughBytes);
+}
+std::size_t room(const IntentRecord& r) {
+  return r.token.size() + r.id_base.size() + r.name.size() + room(r.resources);
+}
+std::size_t room(const RetryRecord& r) {
+  return r.reason.size() + room(r.resources);
 }
 std::size_t room(const SubmittedRecord& r) {
   return r.native_id.size() + r.error.size();
@@ -404,12 +408,34 @@ void decode(Decoder& in, EndedRecord& r) {
   r.at_ns = in.get<std::int64_t>();
 }
 
+void encode(Encoder& out, const RetryRecord& r, Ranges) {
+  put_key(out, r.key);
+  out.put(static_cast<std::uint8_t>(r.because));
+  out.put(r.retry);
+  out.put(r.not_before_ns);
+  out.put(r.at_ns);
+  out.put_text(reason_of(r.reason));
+  put_resources(out, r.resources);
+}
+
+void decode(Decoder& in, RetryRecord& r) {
+  r.key = get_key(in);
+  const auto because = in.get<std::uint8_t>();
+  if (because >= kExitClassCount) in.spoil();
+  r.because = static_cast<ExitClass>(because);
+  r.retry = in.get<std::uint16_t>();
+  r.not_before_ns = in.get<std::int64_t>();
+  r.at_ns = in.get<std::int64_t>();
+  r.reason = in.get_text();
+  r.resources = get_resources(in);
+}
+
 // The alternatives of Record stand in the order of RecordType.
 std::uint8_t type_of(const Record& record) {
   return static_cast<std::uint8_t>(record.index() + 1);
 }
 static_assert(std::is_same_v<std::variant_alternative_t<0, Record>, OpenedRecord>);
-static_assert(std::is_same_v<std::variant_alternative_t<8, Record>, EndedRecord>);
+static_assert(std::is_same_v<std::variant_alternative_t<9, Record>, RetryRecord>);
 static_assert(std::variant_size_v<Record> == ledger::kLastRecordType);
 
 template <class R>
@@ -458,6 +484,8 @@ DecodedRecord decode_type(RecordType type, Decoder& in, std::uint64_t sequence) 
       return decode_as<AbandonedRecord>(in, sequence);
     case RecordType::ended:
       return decode_as<EndedRecord>(in, sequence);
+    case RecordType::retry:
+      return decode_as<RetryRecord>(in, sequence);
   }
   in.spoil();
   return {};

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <variant>
 
+#include "ledger/driver_records.h"
 #include "protocol/exit_info.h"
 #include "protocol/resources.h"
 #include "protocol/result.h"
@@ -27,15 +28,6 @@ inline constexpr std::size_t kFrameHeaderBytes = 16;
 inline constexpr std::size_t kMaxPayloadBytes = 1u << 20;
 /// Room for one finished record at most: 10 000 characters of 4 bytes of error text and the rest.
 inline constexpr std::size_t kMaxFinishedBytes = 48 * 1024;
-
-/// One run of one task: (step, submission, native restart count).
-struct RunKey {
-  std::uint32_t step = 0;
-  std::uint32_t submission = 0;
-  std::uint16_t restart = 0;
-  friend bool operator==(const RunKey&, const RunKey&) = default;
-  friend auto operator<=>(const RunKey&, const RunKey&) = default;
-};
 
 /// First of a writer's session in its file; a slot's file has one per guard that used it.
 struct OpenedRecord {
@@ -76,60 +68,8 @@ struct FinishedRecord {
   std::uint32_t leftover_processes = 0;  ///< processes of the tree that outlived the command and were ended
 };
 
-/// The driver's intent, durable before the plugin is asked.
-struct IntentRecord {
-  std::uint32_t submission = 0;
-  std::string token;
-  std::string id_base;
-  bool is_array = false;
-  std::uint64_t step_origin = 0;
-  StepRanges steps;
-  std::uint32_t attempt = 1;
-  RequestedResources resources;
-  std::string name;
-  std::int64_t at_ns = 0;
-};
-
-/// The plugin accepted a submission (`native_id`: the scheduler's, empty if none) or refused it (`error` not empty).
-struct SubmittedRecord {
-  std::uint32_t submission = 0;
-  std::string native_id;
-  std::string error;
-  std::int64_t at_ns = 0;
-};
-
-/// The driver's verdict on a run without a finished record, or on a queued step that never started (`started` false).
-struct VerdictRecord {
-  RunKey key;
-  bool started = true;
-  ExitInfo exit_info;  ///< text: the evidence
-  std::int64_t at_ns = 0;
-};
-
-/// Queued steps taken out before they started because the user asked for it: their end is `killed`.
-struct WithdrawnRecord {
-  std::uint32_t submission = 0;
-  StepRanges steps;
-  std::string reason;
-  std::int64_t at_ns = 0;
-};
-
-/// A task that will never run because of another one (`cause_step`).
-struct AbandonedRecord {
-  std::uint32_t step = 0;
-  std::uint32_t cause_step = 0;
-  std::string reason;
-  std::int64_t at_ns = 0;
-};
-
-/// The driver left in order; `reason` says why ("all tasks ended", "cancelled", "stopped").
-struct EndedRecord {
-  std::string reason;
-  std::int64_t at_ns = 0;
-};
-
 using Record = std::variant<OpenedRecord, StartedRecord, FinishedRecord, IntentRecord, SubmittedRecord, VerdictRecord,
-                            WithdrawnRecord, AbandonedRecord, EndedRecord>;
+                            WithdrawnRecord, AbandonedRecord, EndedRecord, RetryRecord>;
 
 /// Appends one record as a frame that begins at `offset` of its file. Texts longer than fit are cut at a UTF-8
 /// boundary: of an ExitInfo the last 10 000 characters stay, of others the first bytes. Returns how many frames it

@@ -24,8 +24,9 @@ enum class RecordType : std::uint8_t {
   withdrawn = 7,
   abandoned = 8,
   ended = 9,
+  retry = 10,
 };
-inline constexpr std::uint8_t kLastRecordType = 9;
+inline constexpr std::uint8_t kLastRecordType = 10;
 
 /// Type and sequence.
 inline constexpr std::size_t kPayloadHeadBytes = 9;

@@ -34,6 +34,8 @@ enum Tag : std::uint8_t {
   kPassThrough = 18,  // key NUL value
   kAfter = 19,        // u8 kind, u32 step
   kSourceLine = 20,
+  kRetry = 21,
+  kSuccessCodes = 22,
 };
 
 constexpr std::size_t kFieldHeadBytes = 5;
@@ -139,6 +141,8 @@ void visit_fields(const TaskSpec& task, Text&& text, Pair&& pair, Number&& numbe
   given(kAccount, r.account);
   given(kConstraint, r.constraint);
   for (const auto& [key, value] : r.pass_through) pair(kPassThrough, key, value);
+  given(kRetry, task.retry);
+  given(kSuccessCodes, task.success_codes);
   if (task.source_line != 0) number(kSourceLine, task.source_line);
 }
 
@@ -160,6 +164,10 @@ const char* name_of(Tag tag) {
       return "the path of stdout";
     case kStderr:
       return "the path of stderr";
+    case kRetry:
+      return "the retry rules";
+    case kSuccessCodes:
+      return "the exit codes of success";
     default:
       return "a requested resource";
   }
@@ -257,6 +265,12 @@ bool decode_field(std::uint8_t tag, std::string_view bytes, TaskSpec& task, Used
                                                 static_cast<DependencyKind>(bytes[0])};
       return true;
     }
+    case kRetry:
+      task.retry = bytes;
+      return true;
+    case kSuccessCodes:
+      task.success_codes = bytes;
+      return true;
     case kSourceLine:
       if (bytes.size() != sizeof task.source_line) return false;
       task.source_line = load<std::uint64_t>(bytes.data());
@@ -321,6 +335,8 @@ bool decode_row(std::string_view payload, TaskSpec& task, RowSteps& steps) {
   task.stdin_path.clear();
   task.stdout_path.clear();
   task.stderr_path.clear();
+  task.retry.clear();
+  task.success_codes.clear();
   task.resources = RequestedResources();
   task.source_line = 0;
   Decoder in(payload);

@@ -11,7 +11,7 @@ namespace allot {
 
 /// The classes into which every end of an attempt falls. The numbers are part of the record format: append only.
 enum class ExitClass : std::uint8_t {
-  done = 0,            ///< the command ran and exited with status 0
+  done = 0,            ///< the command ran and exited with status 0, or with one that the task declares a success
   error = 1,           ///< the command ran and exited with another status (`exit_code`)
   signaled = 2,        ///< the command was ended by a signal (`signal`) that allot did not send
   out_of_memory = 3,   ///< ended because it used more memory than it may
@@ -33,9 +33,9 @@ std::optional<ExitClass> exit_class_from_string(std::string_view name);
 
 struct ExitInfo {
   ExitClass exit_class = ExitClass::lost;
-  std::optional<int>
-      exit_code;  ///< 0…255; present exactly for done and error (done: 0) and where a limit's kill let it exit
-  std::optional<int> signal;  ///< the signal that ended the task's first process, where one did
+  std::optional<int> exit_code;  ///< 0…255; present exactly for done and error, and where a limit's kill let it exit.
+                                 ///< Done: 0, or a code that the task declares a success
+  std::optional<int> signal;     ///< the signal that ended the task's first process, where one did
   std::string text;  ///< evidence for a person; for a failed command the tail of its stderr, ≤ 10 000 characters
 
   bool is_done() const { return exit_class == ExitClass::done; }

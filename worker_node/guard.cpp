@@ -493,6 +493,10 @@ void Guard::classify(Running& running, int status, const Launch& launch) {
   FinishedRecord& record = running.record;
   ExitInfo& info = record.exit_info;
   info = decode_wait_status(ALLOT_SABOTAGED("always_done") ? 0 : status);
+  if (info.exit_class == ExitClass::error && launch.success_codes != nullptr && info.exit_code &&
+      launch.success_codes->find(static_cast<char>(*info.exit_code)) != std::string::npos) {
+    info.exit_class = ExitClass::done;
+  }
   const bool killed_by_kernel = kernel_kills_->after_end(info);
   const std::uint64_t limit = running.entry->memory_limit_bytes;
   if (running.stop_reason) {

@@ -144,6 +144,7 @@ std::string Guard::Launch::describe_failure(const SpawnResult& result) const {
 
 std::optional<std::string> Guard::make_ready(const QueueEntry& entry, const TaskSpec& task, Launch& launch) {
   launch.cwd = task.cwd.empty() ? options_.cwd : task.cwd;
+  launch.success_codes = &task.success_codes;
   RunContext run;
   run.id_base.assign(entry.id_base, kIdBaseLength);
   if (entry.is_array) run.array_step = entry.step - entry.step_origin;

@@ -21,8 +21,9 @@ struct Guard::Launch {
   char* const* envp = nullptr;
   std::string cwd;
   const std::string* line = nullptr;  // the shell line, where the command is one
-  Fd input;                           // empty: /dev/null
-  Fd external_out, external_err;      // files of the user's; empty: captured
+  const std::string* success_codes = nullptr;
+  Fd input;                       // empty: /dev/null
+  Fd external_out, external_err;  // files of the user's; empty: captured
   std::string stderr_path;
   std::vector<std::string> shell_words;
   std::string fifos;  // redirections for a shell, of the streams that are FIFOs

@@ -276,4 +276,42 @@ TEST_CASE("a batch that is removed while it runs is not told to be done") {
   CHECK(outcome.err.find("was removed while tasks ran") != std::string::npos);
 }
 
+TEST_CASE("tasks run again by the rules of the cluster, the batch and the task") {
+  const Cli cli;
+  cli.write("c.toml", "plugin = \"multiprocess\"\n[retry]\nerror = 1\n[exit_codes]\n9 = \"fatal\"\n");
+  const std::string tasks =
+      "{\"command\": \"echo $ALLOT_ATTEMPT; exit 1\"}\n"
+      "{\"command\": \"echo $ALLOT_ATTEMPT; exit 1\", \"retry\": {\"error\": \"3:10ms:2\"}}\n"
+      "{\"command\": \"echo $ALLOT_ATTEMPT; exit 9\"}\n"
+      "{\"command\": \"echo $ALLOT_ATTEMPT; exit 4\", \"exit_codes\": {\"4\": \"success\"}}\n"
+      "{\"command\": \"echo $ALLOT_ATTEMPT; exit 5\"}\n"
+      "{\"command\": \"echo $ALLOT_ATTEMPT; test $ALLOT_ATTEMPT = 2\"}\n"
+      "{\"command\": \"echo $ALLOT_ATTEMPT; test $ALLOT_ATTEMPT = 3 || sleep 60\", \"timeout\": \"200ms\"}\n";
+  const auto outcome = cli.must(
+      1, {"run", "-c", "./c.toml", "--retry", "timed_out=2", "--retry", "5=success", "--batch-dir", "b", "--json", "-"},
+      tasks);
+  CHECK(nlohmann::json::parse(outcome.out)["done"] == 4);
+  const char* const runs[] = {"2\n", "4\n", "1\n", "1\n", "1\n", "2\n", "3\n"};
+  const auto details = cli.tasks("./b");
+  for (std::size_t step = 0; step < details.size(); ++step) {
+    INFO(step << " " << details[step].dump());
+    CHECK(cli.output("./b", std::to_string(step)) == runs[step]);
+  }
+  CHECK(details[3]["exit_class"] == "done");
+  CHECK(details[3]["exit_code"] == 4);
+  CHECK(details[6]["evidence"].dump().find("runtime 200ms → 300ms") != std::string::npos);
+  CHECK(cli.must(2, {"run", "--retry", "eror=1", "--", "true"}).err.find("no such exit class") != std::string::npos);
+}
+
+TEST_CASE("what ran out of memory runs again with the memory that it was seen to use") {
+  const Cli cli;
+  // 40 MiB, where 16 are allowed at first.
+  const auto outcome = cli.must(0, {"run", "--memory", "16M", "--retry", "out_of_memory=2", "--batch-dir", "b", "--",
+                                    "sh", "-c", "head -c 40000000 /dev/zero | tail -c 40000000 | wc -c"});
+  const auto task = cli.tasks("./b").at(0);
+  CHECK(task["exit_class"] == "done");
+  CHECK(task["attempt"] >= 2);
+  CHECK(task["evidence"].dump().find("memory 16.0 MiB →") != std::string::npos);
+}
+
 }  // namespace allot::test

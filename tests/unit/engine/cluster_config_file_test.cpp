@@ -167,7 +167,7 @@ TEST_CASE("faults name file, line and key, and what to do") {
       // Unknown keys, at every level.
       {"descripton = 'x'", "FILE:2: descripton: unknown key; did you mean description?"},
       {"qeue = 1", "FILE:2: qeue: unknown key; did you mean queue?"},
-      {"zzz = 1", "FILE:2: zzz: unknown key; known here: plugin, description, default_queue, parameters, queue"},
+      {"zzz = 1", "FILE:2: zzz: unknown key; known here: plugin, description, default_queue, parameters, queue, retry"},
       {"[parameter]\nslots = 4", "FILE:2: parameter: unknown key; did you mean parameters?"},
       {"[parameters]\nslost = 4", "FILE:3: [parameters] slost: unknown key; did you mean slots?"},
       {"[parameters]\nKill-Grace = 4", "FILE:3: [parameters] Kill-Grace: unknown key; did you mean kill_grace?"},
@@ -269,11 +269,51 @@ TEST_CASE("faults name file, line and key, and what to do") {
   }
 }
 
+TEST_CASE("what a file says of retries is the engine's") {
+  const File file(
+      "max_running = 7\nfallback_queues = [\"long\"]\n" + kPlugin +
+      "[retry]\nerror = 2\nout_of_memory = \"3:10s:2:1h\"\nmemory_headroom = 1.5\nescalation_factor = 3\n"
+      "[exit_codes]\n75 = \"retry\"\n2 = \"fatal\"\n[[queue]]\nname = \"short\"\n[[queue]]\nname = \"long\"\n");
+  RetryPolicy policy;
+  const auto config = read_cluster_config(file.path(), specs(), &policy);
+  if (!config) FAIL(config.error().message);
+  CHECK(policy.rules == parse_retry_rules("error=2,out_of_memory=3:10s:2:1h,75=retry,2=fatal").value());
+  CHECK(policy.memory_headroom == 1.5);
+  CHECK(policy.escalation_factor == 3);
+  CHECK(policy.max_running == 7u);
+  CHECK(policy.fallback_queues == std::vector<std::string>{"long"});
+
+  const std::pair<const char*, const char*> bad[] = {
+      {"[retry]\neror = 2", "FILE:3: [retry] eror: \"eror=2\" is no retry rule: there is no such exit class"},
+      {"[retry]\nerror = 1.5", "FILE:3: [retry] error: expected a number of further runs or a text"},
+      {"[retry]\nerror = -1", "FILE:3: [retry] error: \"error=-1\" is no retry rule: the count must be 0 to 1000"},
+      {"[retry]\nerror = \"1,lost=2\"", "FILE:3: [retry] error: one rule is expected here"},
+      {"[retry]\n75 = \"retry\"", "FILE:3: [retry] 75: codes stand below [exit_codes]"},
+      {"[retry]\nmemory_headroom = 1", "FILE:3: [retry] memory_headroom: expected a factor above 1, up to 100"},
+      {"[retry]\nescalation_factor = \"2\"", "FILE:3: [retry] escalation_factor: expected a factor above 1"},
+      {"[exit_codes]\nerror = \"2\"", "FILE:3: [exit_codes] error: classes stand below [retry]"},
+      {"[exit_codes]\n3 = \"success\"", "FILE:3: [exit_codes] 3: what is a success is said for a batch"},
+      {"[exit_codes]\n3 = 4", "FILE:3: [exit_codes] 3: expected \"retry\" or \"fatal\"; found the integer 4"},
+      {"[exit_codes]\n300 = \"retry\"",
+       "FILE:3: [exit_codes] 300: \"300=retry\" is no retry rule: an exit code is 1 to 255"},
+      {"retry = 3", "FILE:2: retry: expected a table [retry], found the integer 3"},
+      {"max_running = 0", "FILE:2: max_running: 0 is too small; the least is 1"},
+      {"fallback_queues = \"long\"", "FILE:2: fallback_queues: expected names of queues, such as [\"long\"]"},
+      {"fallback_queues = [\"long\"]", "FILE:2: fallback_queues: there is no queue \"long\" in this file"},
+      {"fallback_queues = [\"default\", \"default\"]", "FILE:2: fallback_queues: \"default\" is named twice"},
+  };
+  for (const auto& [text, message] : bad) {
+    INFO(text);
+    CHECK_THAT(read_bad(kPlugin + text), ContainsSubstring(message));
+  }
+}
+
 TEST_CASE("every fault is told at once, in the order of the file") {
   const std::string message = read_bad("zzz = 1\n[[queue]]\nname = 'q'\ncores = [2, 1]\n[parameters]\nslots = 0\n");
   CHECK(message ==
         "FILE: plugin: this key is missing; say which plugin runs the tasks, such as plugin = \"multiprocess\"\n"
-        "FILE:1: zzz: unknown key; known here: plugin, description, default_queue, parameters, queue\n"
+        "FILE:1: zzz: unknown key; known here: plugin, description, default_queue, parameters, queue, retry, "
+        "exit_codes, max_running, fallback_queues\n"
         "FILE:4: [[queue]] \"q\" cores: the smallest, 2, is above the largest, 1; write the smaller value first\n"
         "FILE:6: [parameters] slots: 0 is too small; the least is 1");
 }

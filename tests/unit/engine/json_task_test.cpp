@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "engine/json_task.h"
 
+#include "engine/retry_policy.h"
+
 #include "tests/support/catch.h"
 
 namespace allot {
@@ -60,6 +62,14 @@ TEST_CASE("every key of a task is read") {
   CHECK(task.after[2].kind == DependencyKind::after_any);
   CHECK(task.after[3].step == 5);
   CHECK(task.after[3].kind == DependencyKind::after_not_ok);
+}
+
+TEST_CASE("retry rules of a task") {
+  const auto spec = must_read(R"({"command": "x", "retry": {"error": 2, "timed_out": "3:10s"},
+                                  "exit_codes": {"75": "retry", "3": "success"}})")
+                        .spec;
+  CHECK(parse_retry_rules(spec.retry).value() ==
+        parse_retry_rules("error=2,timed_out=3:10s,75=retry,3=success").value());
 }
 
 TEST_CASE("short forms") {
@@ -127,6 +137,15 @@ TEST_CASE("every fault names file, line and key, and says what to write") {
       {R"({"command": "x", "timeout": "1s", "resources": {"runtime": "1s"}})",
        "timeout: says the same as resources.runtime"},
       {R"({"command": "x", "timeout": 0})", "timeout: must be more than 0"},
+      {R"({"command": "x", "retry": 3})", "retry: must be an object such as"},
+      {R"({"command": "x", "retry": {"eror": 3}})",
+       "retry.eror: \"eror=3\" is no retry rule: there is no such exit class"},
+      {R"({"command": "x", "retry": {"error": 1.5}})", "retry.error: must be a number or a text"},
+      {R"({"command": "x", "retry": {"error": "1,lost=2"}})", "retry.error: one rule is expected here"},
+      {R"({"command": "x", "retry": {"75": "retry"}})", "retry.75: is no exit class"},
+      {R"({"command": "x", "exit_codes": {"error": "3"}})", "exit_codes.error: is no exit code"},
+      {R"({"command": "x", "exit_codes": {"75": 3}})", "exit_codes.75: must be"},
+      {R"({"command": "x", "exit_codes": []})", "exit_codes: must be an object"},
       {R"({"command": "x", "after": -1})", "after: must be a task's name or its step (0 is the first)"},
       {R"({"command": "x", "after": 1.5})", "after: must be a task's name"},
       {R"({"command": "x", "after": [true]})", "after[0]: must be a task's name"},

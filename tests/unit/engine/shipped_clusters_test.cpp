@@ -51,7 +51,7 @@ std::map<std::string, Documented> documented_parameters(const std::string& clust
   std::string comment;
   bool inside = false;
   for (std::string line; std::getline(lines, line);) {
-    if (line.ends_with("[[queue]]")) break;
+    if (line.ends_with("[[queue]]") || line == "[retry]") break;
     if (line == "[parameters]") {
       inside = true;
     } else if (const auto key = key_and_value(line); inside && key) {

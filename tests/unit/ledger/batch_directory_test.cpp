@@ -155,10 +155,10 @@ TEST_CASE("what is no batch, or a damaged one, is refused naming file and key") 
       {"[]", {"no JSON object"}},
       {"{}", {"\"format\""}},
       {good.substr(0, good.size() / 2), {"damaged"}},
-      {replaced("\"format\": 1", "\"format\": 2"), {"format 2", "up to 1"}},
-      {replaced("\"format\": 1", "\"format\": \"1\""), {"\"format\"", "whole number"}},
-      {replaced("\"format\": 1", "\"format\": -1"), {"\"format\"", "0 or more"}},
-      {replaced("\"format\": 1", "\"format\": 1.5"), {"\"format\""}},
+      {replaced("\"format\": 2", "\"format\": 3"), {"format 3", "up to 2"}},
+      {replaced("\"format\": 2", "\"format\": \"1\""), {"\"format\"", "whole number"}},
+      {replaced("\"format\": 2", "\"format\": -1"), {"\"format\"", "0 or more"}},
+      {replaced("\"format\": 2", "\"format\": 1.5"), {"\"format\""}},
       {replaced("\"batch_id\"", "\"batch_ix\""), {"\"batch_id\"", "no key"}},
       {replaced("\"cluster\": \"multiprocess\"", "\"cluster\": 7"), {"\"cluster\"", "a text"}},
       {replaced("\"hex\": \"", "\"hex\": \"zz"), {"a text"}},
@@ -171,7 +171,7 @@ TEST_CASE("what is no batch, or a damaged one, is refused naming file and key") 
     put_file(path, text);
     auto opened = BatchDirectory::open(made->path());
     REQUIRE_FALSE(opened);
-    const bool is_newer = text.find("\"format\": 2") != std::string::npos;
+    const bool is_newer = text.find("\"format\": 3") != std::string::npos;
     CHECK(opened.error().code == (is_newer ? ErrorCode::fix_request : ErrorCode::gave_up));
     CHECK(mentions(opened.error().message, {path}));
     for (const std::string& word : words) CHECK(mentions(opened.error().message, {word}));
@@ -194,7 +194,7 @@ TEST_CASE("what is no batch, or a damaged one, is refused naming file and key") 
       if (!opened) REQUIRE(mentions(opened.error().message, {path}));
     }
   }
-  put_file(path, replaced("\"format\": 1", "\"a later key\": [1, {}], \"format\": 1"));
+  put_file(path, replaced("\"format\": 2", "\"a later key\": [1, {}], \"format\": 2"));
   CHECK(BatchDirectory::open(made->path()));
 }
 

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// Which tasks run again after an end that was not good, when, and with what.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "engine/batch_run.h"
+#include "process/fault_point.h"
+#include "protocol/units.h"
+
+namespace allot {
+
+// Decides on an end; true if the task runs again. The decision is in the ledger before anything is submitted, so that
+// the budgets outlive this driver.
+bool BatchRun::retry(std::uint64_t step, const ExitInfo& info, bool has_started) {
+  if (info.is_done() || stop_requests_ > 0 || result_.trouble) return false;
+  const auto rule = rule_for(info, own_rules(step), context_.settings.retry);
+  if (!rule) return false;
+  const auto number = static_cast<std::uint32_t>(step);
+  const auto found = retries_.find(number);
+  const auto index = static_cast<std::size_t>(info.exit_class);
+  const std::uint16_t used = found == retries_.end() ? std::uint16_t{0} : found->second.used[index];
+  if (used >= rule->retries) return false;
+  const RequestedResources& asked = plan_.groups[board_[step].group].resources;
+  const bool may_grow = info.exit_class == ExitClass::out_of_memory || info.exit_class == ExitClass::timed_out;
+  const auto next = escalate(asked, info.exit_class, may_grow ? usage_of(step) : UsageStats{}, context_.settings.retry,
+                             context_.queues);
+  if (!next) {
+    context_.observer.notice(
+        fmt::format("step {}: {}, and no queue gives more than it has asked for", step, to_string(info.exit_class)));
+    return false;
+  }
+
+  RetryRecord decision;
+  decision.key = {number, board_[step].submission, 0};
+  decision.because = info.exit_class;
+  decision.retry = static_cast<std::uint16_t>(used + 1);
+  decision.resources = next->resources;
+  decision.at_ns = unix_nanoseconds();
+  const auto pause = rule->delay_before(decision.retry);
+  if (pause.count() > 0) decision.not_before_ns = decision.at_ns + pause.count() * 1'000'000;
+  decision.reason = fmt::format("{}: {} of {}{}{}", describe(info), decision.retry, rule->retries,
+                                next->text.empty() ? "" : ", ", next->text);
+  if (!ALLOT_SABOTAGED("engine_no_verdict")) context_.log.note(decision);
+  RetryState& state = retries_[number];
+  state.used[index] = decision.retry;
+  state.not_before_ns = decision.not_before_ns;
+
+  TaskCell& cell = board_.edit(step);
+  if (next->resources != asked) cell.group = group_of(next->resources);
+  if (!has_started && cell.attempt > 0) --cell.attempt;
+  context_.observer.failed(step, info, true);
+  delay(number, decision.not_before_ns);
+  return true;
+}
+
+// Of what failed while no driver was there to hear of it.
+void BatchRun::decide_undecided() {
+  for (const FailureNote& failure : undecided_) {
+    if (!retry(failure.step, failure.exit_info, true)) {
+      result_.highlights.add_failure(failure.step, failure.exit_info);
+    }
+  }
+  undecided_.clear();
+}
+
+RetryRules BatchRun::own_rules(std::uint64_t step) {
+  if (!table_) {
+    auto table = TaskTableReader::open(context_.batch.task_data_path(), context_.batch.task_index_path());
+    if (!table) return {};
+    table_.emplace(std::move(*table));
+  }
+  const auto row = table_->row(step);
+  if (!row || (*row)->retry.empty()) return {};
+  auto rules = parse_retry_rules((*row)->retry);
+  return rules ? std::move(*rules) : RetryRules{};
+}
+
+UsageStats BatchRun::usage_of(std::uint64_t step) {
+  const auto id = id_of(step);
+  if (!id) return {};
+  auto usage = context_.distributor.get_usage_stats({*id});
+  const auto found = usage ? usage->find(*id) : std::map<std::string, UsageStats>::iterator{};
+  return usage && found != usage->end() ? std::move(found->second) : UsageStats{};
+}
+
+std::uint32_t BatchRun::group_of(const RequestedResources& resources) {
+  const auto [known, is_new] = more_groups_.try_emplace(resources, static_cast<std::uint32_t>(plan_.groups.size()));
+  if (is_new) plan_.groups.push_back({resources, {}});
+  return known->second;
+}
+
+void BatchRun::delay(std::uint32_t step, std::int64_t not_before_ns) {
+  const std::int64_t left = not_before_ns - unix_nanoseconds();
+  if (not_before_ns == 0 || left <= 0) return make_ready(step);
+  board_.set_stage(step, TaskStage::delayed);
+  delayed_.emplace(Clock::now() + std::chrono::nanoseconds(left), step);
+}
+
+void BatchRun::release_delayed() {
+  const auto now = Clock::now();
+  while (!delayed_.empty() && delayed_.begin()->first <= now) {
+    const std::uint32_t step = delayed_.begin()->second;
+    delayed_.erase(delayed_.begin());
+    make_ready(step);
+  }
+}
+
+}  // namespace allot

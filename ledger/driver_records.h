@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+// What drivers record: what they are about to do, and what they have decided.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "protocol/exit_info.h"
+#include "protocol/resources.h"
+#include "protocol/step_ranges.h"
+
+namespace allot {
+
+/// One run of one task: (step, submission, native restart count).
+struct RunKey {
+  std::uint32_t step = 0;
+  std::uint32_t submission = 0;
+  std::uint16_t restart = 0;
+  friend bool operator==(const RunKey&, const RunKey&) = default;
+  friend auto operator<=>(const RunKey&, const RunKey&) = default;
+};
+
+/// The driver's intent, durable before the plugin is asked.
+struct IntentRecord {
+  std::uint32_t submission = 0;
+  std::string token;
+  std::string id_base;
+  bool is_array = false;
+  std::uint64_t step_origin = 0;
+  StepRanges steps;
+  std::uint32_t attempt = 1;
+  RequestedResources resources;
+  std::string name;
+  std::int64_t at_ns = 0;
+};
+
+/// The plugin accepted a submission (`native_id`: the scheduler's, empty if none) or refused it (`error` not empty).
+struct SubmittedRecord {
+  std::uint32_t submission = 0;
+  std::string native_id;
+  std::string error;
+  std::int64_t at_ns = 0;
+};
+
+/// The driver's verdict on a run without a finished record, or on a queued step that never started (`started` false).
+struct VerdictRecord {
+  RunKey key;
+  bool started = true;
+  ExitInfo exit_info;  ///< text: the evidence
+  std::int64_t at_ns = 0;
+};
+
+/// Queued steps taken out before they started because the user asked for it: their end is `killed`.
+struct WithdrawnRecord {
+  std::uint32_t submission = 0;
+  StepRanges steps;
+  std::string reason;
+  std::int64_t at_ns = 0;
+};
+
+/// A task that will never run because of another one (`cause_step`).
+struct AbandonedRecord {
+  std::uint32_t step = 0;
+  std::uint32_t cause_step = 0;
+  std::string reason;
+  std::int64_t at_ns = 0;
+};
+
+/// The driver left in order; `reason` says why ("all tasks ended", "cancelled", "stopped").
+struct EndedRecord {
+  std::string reason;
+  std::int64_t at_ns = 0;
+};
+
+/// The driver's decision that a task runs again after the run `key` has ended; until then it waits.
+struct RetryRecord {
+  RunKey key;
+  ExitClass because = ExitClass::error;  ///< how that run ended
+  std::uint16_t retry = 1;               ///< the how manieth after an end of that class
+  std::int64_t not_before_ns = 0;        ///< Unix time; 0: at once
+  RequestedResources resources;          ///< what it asks for next
+  std::string reason;
+  std::int64_t at_ns = 0;
+};
+
+}  // namespace allot
