@@ -55,6 +55,8 @@ int drive(ClusterParts& parts, const BatchDirectory& batch, const DriverIdentity
   const CommandLookup command = command_lookup(batch);
   ProgressDisplay display(ProgressDisplay::detect_mode(options.quiet), command);
   const std::string resume_hint = "; nothing is lost: allot resume " + shown_name(batch.path());
+  const auto rules = parse_retry_rules(batch.info().retry);
+  if (!rules) return tell_failure({ErrorCode::gave_up, batch.path() + "/batch.json: " + rules.error().message});
   auto log = DriverLog::open(batch, driver);
   if (!log) return tell_failure({ErrorCode::gave_up, log.error().message + resume_hint});
   if (auto started = parts.distributor->start(); !started) {
@@ -63,8 +65,6 @@ int drive(ClusterParts& parts, const BatchDirectory& batch, const DriverIdentity
   RunSettings settings;
   settings.grace = grace;
   settings.retry = parts.retry;
-  auto rules = batch.info().retry.empty() ? Result<RetryRules>() : parse_retry_rules(batch.info().retry);
-  if (!rules) return tell_failure({ErrorCode::gave_up, batch.path() + "/batch.json: " + rules.error().message});
   settings.retry.rules = merged(*rules, settings.retry.rules);
   const DriverContext context{batch, driver, *log, *parts.distributor, parts.queues, display, stop, settings};
   auto state = begin(context);

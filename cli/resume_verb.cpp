@@ -21,8 +21,8 @@ class ResumeVerb final : public Verb {
     return {{"resume [OPTIONS] BATCH"},
             "Takes over a batch whose driver has ended (by Ctrl-C, a crash, kill -9, a reboot) and finishes it. What "
             "still runs is adopted; what is proven to be gone is recorded as lost and runs again, and so do tasks that "
-            "were cancelled, or that the cluster could not take. Tasks that are done, or failed by themselves, are "
-            "left alone.\n\n"
+            "were cancelled, or that the cluster could not take. Tasks that are done, or failed by themselves and "
+            "have no further run left by the rules (--retry), are left alone.\n\n"
             "Exit status: as of allot run, over all tasks of the batch.",
             {{"allot resume 06ecx1", "by the beginning of its id"}, {"allot resume -j 2 ./batch", "by its directory"}}};
   }

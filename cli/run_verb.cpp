@@ -203,6 +203,7 @@ int RunVerb::run(Services& services) {
   if (!resources) return tell_failure(resources.error());
   RetryRules rules;
   for (const auto& text : retry_) {
+    if (text.empty()) return tell_failure({ErrorCode::fix_request, "--retry: the rule is empty"});
     auto more = parse_retry_rules(text);
     if (!more) return tell_failure(more.error().with_context("--retry"));
     rules = merged(*more, rules);

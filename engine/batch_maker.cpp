@@ -48,7 +48,7 @@ Result<MadeBatch> make_batch(const std::string& path, BatchInfo info, char* cons
   if (!written) return fail(std::move(written.error()));
   auto table = TaskTableWriter::open(directory->task_data_path(), directory->task_index_path());
   if (!table) return fail(std::move(table.error()));
-  auto rules = directory->info().retry.empty() ? Result<RetryRules>() : parse_retry_rules(directory->info().retry);
+  auto rules = parse_retry_rules(directory->info().retry);
   if (!rules) return fail(rules.error());
   TaskCollector collector(std::move(*table), directory->info().default_resources, std::move(*rules));
   if (auto delivered = source.deliver(collector); !delivered) return fail(std::move(delivered.error()));

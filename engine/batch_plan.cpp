@@ -66,7 +66,7 @@ Result<void> TaskCollector::add(const TaskSpec& task, std::uint64_t count) {
     first = table_.append(task, count);
   } else {
     TaskSpec own = task;
-    const auto rules = task.retry.empty() ? Result<RetryRules>() : parse_retry_rules(task.retry);
+    const auto rules = parse_retry_rules(task.retry);
     if (!rules) return fail(rules.error());
     own.success_codes = success_codes(merged(*rules, rules_));
     first = table_.append(own, count);

@@ -54,7 +54,8 @@ bool BatchRun::retry(std::uint64_t step, const ExitInfo& info, bool has_started)
   return true;
 }
 
-// Of what failed while no driver was there to hear of it.
+// Of what failed before this driver: while none was there to hear of it, or while one was being stopped. What has used
+// up its budget has failed for good.
 void BatchRun::decide_undecided() {
   for (const FailureNote& failure : undecided_) {
     if (!retry(failure.step, failure.exit_info, true)) {
@@ -71,7 +72,7 @@ RetryRules BatchRun::own_rules(std::uint64_t step) {
     table_.emplace(std::move(*table));
   }
   const auto row = table_->row(step);
-  if (!row || (*row)->retry.empty()) return {};
+  if (!row) return {};  // damaged: its worker node has said so
   auto rules = parse_retry_rules((*row)->retry);
   return rules ? std::move(*rules) : RetryRules{};
 }

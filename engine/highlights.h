@@ -2,6 +2,7 @@
 // The few tasks of a batch that a summary names.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -37,6 +38,12 @@ class Highlights {
 
  private:
   static void insert(std::vector<Entry>& list, Entry entry) {
+    // Of a task that ran more than once its largest.
+    const auto known = std::find_if(list.begin(), list.end(), [&](const Entry& e) { return e.step == entry.step; });
+    if (known != list.end()) {
+      if (entry.value <= known->value) return;
+      list.erase(known);
+    }
     if (list.size() == kMost && entry.value <= list.back().value) return;
     std::size_t at = list.size();
     while (at > 0 && list[at - 1].value < entry.value) --at;

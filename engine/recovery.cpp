@@ -143,7 +143,6 @@ class Recovery {
   }
 
   void settle_tasks(const Fold& fold) {
-    is_cut_short_ = previous_ && !left_in_order(context_.batch, previous_->epoch);
     TaskBoard& board = recovered_.state.board;
     board = TaskBoard(fold.size());
     DetailReader details(fold);
@@ -198,11 +197,7 @@ class Recovery {
     if (detail->usage.max_rss_bytes) highlights.add_max_rss(step, *detail->usage.max_rss_bytes);
     if (detail->exit_info.is_done()) return;
     if (detail->retry) note_retries(details, step);
-    if (is_cut_short_) {
-      recovered_.state.undecided.push_back({step, detail->exit_info});
-    } else {
-      highlights.add_failure(step, detail->exit_info);
-    }
+    recovered_.state.undecided.push_back({step, detail->exit_info});
   }
 
   // What a task has had of its budgets, and what it asks for since.
@@ -263,7 +258,7 @@ class Recovery {
     std::uint64_t damaged = 0;
     for (std::uint64_t step = 0; step < fold.size(); ++step) {
       const TaskStage stage = board[step].stage;
-      if (stage == TaskStage::done || (stage == TaskStage::failed && !is_cut_short_)) continue;
+      if (stage == TaskStage::done) continue;
       const auto row = table->row(step);
       const auto grown = grown_.find(step);
       if (row) {
@@ -280,8 +275,6 @@ class Recovery {
     return {};
   }
 
-  // The driver before was killed: about failures that it had not heard of nothing was decided.
-  bool is_cut_short_ = false;
   std::map<std::uint64_t, RequestedResources> grown_;  // by step: of tasks that run again with other resources
   const DriverContext& context_;
   const std::optional<DriverIdentity>& previous_;

@@ -129,6 +129,7 @@ bool may_have_rule(ExitClass exit_class) {
 
 Result<RetryRules> parse_retry_rules(std::string_view text) {
   RetryRules rules;
+  if (text.empty()) return rules;
   for (const std::string_view rule : split(text, ',')) {
     const std::size_t equals = rule.find('=');
     std::optional<std::string> wrong = "it has no '='";

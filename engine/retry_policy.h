@@ -54,7 +54,7 @@ struct RetryRules {
   bool empty() const { return classes.empty() && codes.empty(); }
 };
 
-/// Errors: fix_request (the text quotes the rule and says what is expected).
+/// An empty text: no rules. Errors: fix_request (the message quotes the rule and says what is expected).
 Result<RetryRules> parse_retry_rules(std::string_view text);
 /// The inverse.
 std::string to_text(const RetryRules& rules);

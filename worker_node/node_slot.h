@@ -40,13 +40,12 @@ struct NodeSlot {
 };
 
 /// Claims the first free "HOST-k" of the batch on this host. Errors: retry_later / fix_request with the path.
-/// Removes what slots of a batch that nobody holds any more have left in the runtime directory: of worker nodes that
-/// were killed.
-void remove_unused_scratch(const std::string& batch_id, const std::string& runtime_directory);
-
 Result<void> claim_slot_files(NodeSlot& slot, const BatchDirectory& batch, const std::string& runtime_directory);
 /// Gives the claim back and removes the lock file.
 void release_slot_files(NodeSlot& slot);
+/// Removes what slots of a batch that nobody holds any more have left in the runtime directory: of worker nodes that
+/// were killed.
+void remove_unused_scratch(const std::string& batch_id, const std::string& runtime_directory);
 
 /// Starts the slot's guard. `options` holds what all slots share. Errors: the spawn's.
 Result<void> start_guard(NodeSlot& slot, GuardOptions options, const std::string& program, Spawner& spawner,

@@ -263,7 +263,7 @@ TEST_CASE("what a task made of the files about itself is not the next one's", "[
   batch.add_line("ln -s /no/such/file \"$ALLOT_ERROR_FILE\"; exit 5");
   batch.add_line("echo mine >\"$ALLOT_ERROR_FILE\" && echo p >\"$ALLOT_PROGRESS_FILE\" && exit 6");
   batch.add_line(
-      "echo of a killed guard >\"$ALLOT_ERROR_FILE\"; mkdir \"$ALLOT_PROGRESS_FILE\"; kill -9 $PPID; sleep 9");
+      "echo of a killed guard >\"$ALLOT_ERROR_FILE\"; mkdir \"$ALLOT_PROGRESS_FILE\"; kill -9 $PPID; kill -STOP $$");
   batch.add_line("echo p >\"$ALLOT_PROGRESS_FILE\" && exit 7");
   Session session(options);
   session.run(batch.array(0, batch.size()));

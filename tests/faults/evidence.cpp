@@ -21,6 +21,8 @@ void take(Evidence& all, const Record& record, const Place& place) {
     all.runs[finished->key].finished.push_back({*finished, place});
   } else if (const auto* verdict = std::get_if<VerdictRecord>(&record)) {
     all.runs[verdict->key].verdicts.push_back({*verdict, place});
+  } else if (const auto* retry = std::get_if<RetryRecord>(&record)) {
+    all.runs[retry->key].retries.push_back({*retry, place});
   } else if (const auto* intent = std::get_if<IntentRecord>(&record)) {
     all.submissions[intent->submission].intents.push_back({*intent, place});
   } else if (const auto* submitted = std::get_if<SubmittedRecord>(&record)) {

@@ -32,6 +32,7 @@ struct Run {
   std::vector<Placed<StartedRecord>> started;
   std::vector<Placed<FinishedRecord>> finished;
   std::vector<Placed<VerdictRecord>> verdicts;
+  std::vector<Placed<RetryRecord>> retries;
 };
 
 struct Submitted {

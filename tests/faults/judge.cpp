@@ -142,7 +142,10 @@ class Judge {
     if (ends.front().first > since)
       say("ran_again", what + " was intended before the end of " + first + " was recorded");
     for (const auto& [at, end] : ends) {
-      if (!may_run_again(end)) {
+      const bool is_decided = std::any_of(run.retries.begin(), run.retries.end(), [&, end = end](const auto& retry) {
+        return retry.record.because == end && retry.record.at_ns <= since && end != ExitClass::done;
+      });
+      if (!may_run_again(end) && !is_decided) {
         say("ran_again", what + " follows " + first + ", which ended as " + std::string(to_string(end)));
       }
     }

@@ -70,7 +70,8 @@ def boundary(batch, point, role, situation, passage):
 
 def write_random_tasks(batch, draw):
     batch.write_tasks([{"command": batch.effect_command(step, draw.choice([0, 0, 0, 1]), round(draw.uniform(0, 0.06), 3),
-                                                        *draw.choice([[], [], [], [], ["escape"]]))} for step in range(40)])
+                                                        *draw.choice([[], [], [], [], ["escape"]])),
+                        "retry": draw.choice([{}, {"error": 1}, {"error": "2:20ms"}])} for step in range(40)])
 
 
 def nobody_resumes(batch):

@@ -286,7 +286,7 @@ TEST_CASE("tasks run again by the rules of the cluster, the batch and the task")
       "{\"command\": \"echo $ALLOT_ATTEMPT; exit 4\", \"exit_codes\": {\"4\": \"success\"}}\n"
       "{\"command\": \"echo $ALLOT_ATTEMPT; exit 5\"}\n"
       "{\"command\": \"echo $ALLOT_ATTEMPT; test $ALLOT_ATTEMPT = 2\"}\n"
-      "{\"command\": \"echo $ALLOT_ATTEMPT; test $ALLOT_ATTEMPT = 3 || sleep 60\", \"timeout\": \"200ms\"}\n";
+      "{\"command\": \"echo $ALLOT_ATTEMPT; test $ALLOT_ATTEMPT = 3 || kill -STOP $$\", \"timeout\": \"400ms\"}\n";
   const auto outcome = cli.must(
       1, {"run", "-c", "./c.toml", "--retry", "timed_out=2", "--retry", "5=success", "--batch-dir", "b", "--json", "-"},
       tasks);
@@ -299,7 +299,8 @@ TEST_CASE("tasks run again by the rules of the cluster, the batch and the task")
   }
   CHECK(details[3]["exit_class"] == "done");
   CHECK(details[3]["exit_code"] == 4);
-  CHECK(details[6]["evidence"].dump().find("runtime 200ms → 300ms") != std::string::npos);
+  CHECK(details[6]["evidence"].dump().find("runtime 400ms → 600ms") != std::string::npos);
+  CHECK(cli.must(2, {"run", "--retry", "", "--", "true"}).err.find("--retry: the rule is empty") != std::string::npos);
   CHECK(cli.must(2, {"run", "--retry", "eror=1", "--", "true"}).err.find("no such exit class") != std::string::npos);
 }
 

@@ -59,13 +59,13 @@ TEST_CASE("retry rules are read, and written so that they are read the same") {
   CHECK(read.codes.at(2) == CodeMeaning::fatal);
   CHECK(success_codes(read) == "\x03");
   CHECK(rules(to_text(read)) == read);
+  CHECK(rules("").empty());
   // A first delay above the longest one lifts it.
   CHECK(rules("error=1:2h").classes.at(ExitClass::error).longest == hours(2));
 }
 
 TEST_CASE("a rule that makes no sense is quoted with what is wrong and what to write") {
   const std::pair<const char*, const char*> cases[] = {
-      {"", "\"\" is no retry rule: it has no '='"},
       {"error", "\"error\" is no retry rule: it has no '='"},
       {"eror=3", "there is no such exit class"},
       {"done=3", "never run again by itself"},

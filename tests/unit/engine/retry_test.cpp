@@ -178,7 +178,7 @@ TEST_CASE("a decision that nobody acted on is acted on by the next driver, not b
   CHECK(starts[1] - starts[0] >= milliseconds(300));
 }
 
-TEST_CASE("of a failure that a killed driver did not hear of, the next one decides") {
+TEST_CASE("of a failure about which nothing was decided, the next driver decides") {
   DrivenBatch batch(plain_tasks(2));
   FakeCluster cluster;
   int runs = 0;
@@ -188,17 +188,29 @@ TEST_CASE("of a failure that a killed driver did not hear of, the next one decid
   batch.run(cluster);
   CHECK(batch.states() == "df");
   batch.settings.retry.rules = rules("error=1");
-  SECTION("it left in order: the failure stands") {
-    CHECK(batch.resume(cluster).progress.failed == 1);
-    CHECK(runs == 1);
-  }
-  SECTION("it was killed") {
-    batch.pretend_crash_and_boot();
-    const BatchResult result = batch.resume(cluster);
-    CHECK(result.all_done());
-    CHECK(result.highlights.failures().empty());
-    CHECK(runs == 2);
-  }
+  const BatchResult result = batch.resume(cluster);
+  CHECK(result.all_done());
+  CHECK(result.highlights.failures().empty());
+  CHECK(runs == 2);
+  CHECK(batch.resume(cluster).all_done());
+  CHECK(runs == 2);
+}
+
+TEST_CASE("a budget that is used up stays so for every driver") {
+  DrivenBatch batch(plain_tasks(2));
+  batch.settings.retry.rules = rules("error=2");
+  FakeCluster cluster;
+  int runs = 0;
+  cluster.behaviour = [&](const FakeTask& task) {
+    if (task.step == 1) ++runs;
+    return task.step == 1 ? fake_end(ExitClass::error, 1) : FakeRun{};
+  };
+  CHECK(batch.run(cluster).progress.failed == 1);
+  CHECK(runs == 3);
+  const BatchResult result = batch.resume(cluster);
+  CHECK(result.progress.failed == 1);
+  CHECK(result.highlights.failures().size() == 1);
+  CHECK(runs == 3);
 }
 
 TEST_CASE("no more tasks than max_running are under way, over all submissions") {
