@@ -153,7 +153,7 @@ class Recovery {
       cell.attempt = static_cast<std::uint16_t>(std::min<std::uint32_t>(task.attempts, UINT16_MAX - 1));
       switch (task.state) {
         case TaskState::waiting:
-          if (task.is_retry_due) note_retries(details, step);
+          if (task.is_retry_due) note_history(details, step);
           break;
         case TaskState::abandoned:
           cell.was_abandoned = true;  // whether that still holds is decided when all is known
@@ -161,7 +161,7 @@ class Recovery {
         case TaskState::done:
         case TaskState::failed:
           if (runs_again(task.exit_class) || ALLOT_SABOTAGED("engine_rerun_finished")) {
-            if (task.attempts > 1) note_retries(details, step);
+            if (task.attempts > 1) note_history(details, step);
             break;
           }
           board.set_end(step, task.exit_class);
@@ -172,7 +172,7 @@ class Recovery {
         case TaskState::queued:
         case TaskState::running:
           // Only what has run before can have a history, and of those that run now there are few.
-          if (task.attempts > 0) note_retries(details, step);
+          if (task.attempts > 0) note_history(details, step);
           settle_unfinished(step, task);
           break;
       }
@@ -196,18 +196,21 @@ class Recovery {
     if (detail->usage.wall_seconds) highlights.add_wall_seconds(step, *detail->usage.wall_seconds);
     if (detail->usage.max_rss_bytes) highlights.add_max_rss(step, *detail->usage.max_rss_bytes);
     if (detail->exit_info.is_done()) return;
-    if (detail->retry) note_retries(details, step);
+    note_retries(*detail);
     recovered_.state.undecided.push_back({step, detail->exit_info});
   }
 
+  void note_history(DetailReader& details, std::uint64_t step) {
+    if (const auto detail = details.detail(step)) note_retries(*detail);
+  }
+
   // What a task has had of its budgets, and what it asks for since.
-  void note_retries(DetailReader& details, std::uint64_t step) {
-    const auto detail = details.detail(step);
-    if (!detail || !detail->retry) return;
-    RetryState& state = recovered_.state.retries[static_cast<std::uint32_t>(step)];
-    state.used = detail->retries;
-    state.not_before_ns = detail->folded.is_retry_due ? detail->retry->not_before_ns : 0;
-    grown_[step] = detail->retry->resources;
+  void note_retries(const TaskDetail& detail) {
+    if (!detail.retry) return;
+    RetryState& state = recovered_.state.retries[static_cast<std::uint32_t>(detail.step)];
+    state.used = detail.retries;
+    state.not_before_ns = detail.folded.is_retry_due ? detail.retry->not_before_ns : 0;
+    grown_[detail.step] = detail.retry->resources;
   }
 
   void settle_unfinished(std::uint64_t step, const FoldedTask& task) {
