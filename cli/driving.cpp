@@ -10,7 +10,7 @@
 #include "cli/console.h"
 #include "cli/progress_display.h"
 #include "cli/summary.h"
-#include "engine/batch_run.h"
+#include "engine/driver.h"
 #include "ledger/task_table.h"
 #include "protocol/units.h"
 
@@ -75,7 +75,7 @@ int drive(ClusterParts& parts, const BatchDirectory& batch, const DriverIdentity
     return tell_failure(state.error());
   }
   spdlog::debug("driving {}: {} tasks in {} groups", batch.path(), state->plan.task_count, state->plan.groups.size());
-  const BatchResult result = BatchRun(context, std::move(*state)).run();
+  const BatchResult result = drive_batch(context, std::move(*state));
   display.clear();
   spdlog::debug("driven for {:.3f} s", result.wall_seconds);
 

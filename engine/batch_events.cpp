@@ -19,39 +19,10 @@ bool is_final(TaskStage stage) {
 
 }  // namespace
 
-bool BatchRun::take_events() {
-  const auto now = Clock::now();
-  if (event_fault_.is_on && event_fault_.again_at > now) return false;
-  auto events = context_.distributor.wait_for_events(cursor_, std::chrono::milliseconds(0));
-  if (!events) {
-    const Error& error = events.error();
-    if (error.code == ErrorCode::retry_later) {
-      note_fault(event_fault_, error);
-      return false;
-    }
-    give_up(error);
-    is_lost_ = error.code == ErrorCode::gone;
-    if (is_lost_) return false;
-    // Nothing will start any more; what runs may still end.
-    event_fault_.is_on = true;
-    event_fault_.again_at = now + std::chrono::seconds(1);
-    const auto snapshot = context_.distributor.get_submitted_or_running({});
-    is_lost_ = !snapshot || std::none_of(snapshot->phases.begin(), snapshot->phases.end(),
-                                         [](const auto& item) { return item.second == TaskPhase::running; });
-    return false;
-  }
-  event_fault_.is_on = false;
-  for (const Event& event : *events) {
-    if (event.sequence <= cursor_) continue;  // delivered again
-    cursor_ = event.sequence;
-    take_event(event);
-  }
-  if (!events->empty()) last_change_ = now;
-  return !events->empty();
-}
-
 void BatchRun::take_event(const Event& event) {
-  if (event.step >= board_.size() || event.batch_directory != context_.batch.path()) return;
+  has_news_ = true;
+  last_change_ = Clock::now();
+  if (event.step >= board_.size()) return;
   // An older submission's news changes nothing: a newer run has been decided on, and the ledger keeps it as evidence.
   if (board_[event.step].submission != event.submission) return;
   if (event.phase == TaskPhase::finished) return take_end(event);
@@ -75,7 +46,8 @@ void BatchRun::take_end(const Event& event) {
   }
   // A repeated end of a run that has been decided on: another one is due or under way.
   const bool is_due =
-      before.stage == TaskStage::ready || before.stage == TaskStage::waiting || before.stage == TaskStage::delayed;
+      before.stage == TaskStage::ready || before.stage == TaskStage::waiting || before.stage == TaskStage::delayed ||
+      before.stage == TaskStage::held;
   if (is_due) return;
   running_.erase(static_cast<std::uint32_t>(event.step));
   const bool has_started = before.stage == TaskStage::running || event.wall_seconds.has_value();
@@ -101,6 +73,7 @@ void BatchRun::take_end(const Event& event) {
 
 void BatchRun::settle(std::uint64_t step, const ExitInfo& info) {
   board_.set_end(step, info.exit_class);
+  end_cancelling(step);
   if (!info.is_done()) {
     // What the user ended is no news to him.
     if (info.exit_class != ExitClass::killed) result_.highlights.add_failure(step, info);
@@ -120,7 +93,7 @@ void BatchRun::release_dependents(std::uint64_t step) {
     for (const auto& edge : plan_.graph.dependents_of(cause)) {
       if (board_[edge.dependent].stage != TaskStage::waiting) continue;
       if (judge_dependency(edge.kind, is_done) == DependencyVerdict::satisfied) {
-        if (--unmet_[edge.dependent] == 0) make_ready(edge.dependent);
+        if (--unmet_[edge.dependent] == 0 && !board_[edge.dependent].is_left_out) make_ready(edge.dependent);
         continue;
       }
       if (!board_[edge.dependent].was_abandoned) {

@@ -13,7 +13,7 @@ namespace allot {
 // Decides on an end; true if the task runs again. The decision is in the ledger before anything is submitted, so that
 // the budgets outlive this driver.
 bool BatchRun::retry(std::uint64_t step, const ExitInfo& info, bool has_started) {
-  if (info.is_done() || stop_requests_ > 0 || result_.trouble) return false;
+  if (info.is_done() || result_.trouble || is_to_end(board_[step])) return false;
   const auto rule = rule_for(info, own_rules(step), context_.settings.retry);
   if (!rule) return false;
   const auto number = static_cast<std::uint32_t>(step);
@@ -49,6 +49,8 @@ bool BatchRun::retry(std::uint64_t step, const ExitInfo& info, bool has_started)
   TaskCell& cell = board_.edit(step);
   if (next->resources != asked) cell.group = group_of(next->resources);
   if (!has_started && cell.attempt > 0) --cell.attempt;
+  cell.has_end = true;
+  cell.exit_class = info.exit_class;
   context_.observer.failed(step, info, true);
   delay(number, decision.not_before_ns);
   return true;
@@ -93,7 +95,7 @@ std::uint32_t BatchRun::group_of(const RequestedResources& resources) {
 
 void BatchRun::delay(std::uint32_t step, std::int64_t not_before_ns) {
   const std::int64_t left = not_before_ns - unix_nanoseconds();
-  if (not_before_ns == 0 || left <= 0) return make_ready(step);
+  if (not_before_ns == 0 || left <= 0 || board_[step].is_held) return make_ready(step);
   board_.set_stage(step, TaskStage::delayed);
   delayed_.emplace(Clock::now() + std::chrono::nanoseconds(left), step);
 }

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine/batch_run.h"
 
-#include <poll.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <system_error>
 
 #include <fmt/format.h>
 
@@ -17,8 +13,6 @@ namespace {
 constexpr std::chrono::seconds kFaultInterval{1};
 // While a cancellation goes on.
 constexpr std::chrono::milliseconds kStopInterval{100};
-// Without a descriptor to poll.
-constexpr std::chrono::milliseconds kBlindWait{50};
 
 }  // namespace
 
@@ -29,44 +23,51 @@ BatchState fresh_state(BatchPlan plan) {
   return state;
 }
 
-BatchRun::BatchRun(const DriverContext& context, BatchState state)
+BatchRun::BatchRun(const DriverContext& context, BatchState state, std::uint32_t number, Submitter* submitter,
+                   Bell& bell)
     : context_(context),
       plan_(std::move(state.plan)),
       board_(std::move(state.board)),
       next_submission_(state.next_submission),
-      submissions_(std::move(state.submissions)) {
+      submissions_(std::move(state.submissions)),
+      retries_(std::move(state.retries)),
+      undecided_(std::move(state.undecided)),
+      number_(number),
+      submitter_(submitter),
+      calls_(context.distributor, bell) {
   result_.incomplete_outputs = state.incomplete_outputs;
   result_.highlights = std::move(state.highlights);
-  retries_ = std::move(state.retries);
-  undecided_ = std::move(state.undecided);
+  if (state.max_running) {
+    auto& most = context_.settings.retry.max_running;
+    most.reset();
+    if (*state.max_running > 0) most = *state.max_running;
+  }
+  last_change_ = began_ = Clock::now();
+  next_fence_check_ = began_ + context_.settings.fence_interval;
 }
 
 BatchRun::~BatchRun() = default;
 
-BatchResult BatchRun::run() {
-  const auto began = Clock::now();
-  last_change_ = began;
-  next_fence_check_ = began + context_.settings.fence_interval;
-  if (const auto descriptor = context_.distributor.event_descriptor()) event_descriptor_ = *descriptor;
-  if (bell_.descriptor() < 0) {
-    give_up({ErrorCode::retry_later, "no file descriptors are left for the driver"});
-  } else {
-    try {
-      terminator_ = std::make_unique<Terminator>(context_.distributor, bell_);
-      submitter_ = std::make_unique<Submitter>(context_.distributor, bell_);
-      loop();
-    } catch (const std::system_error& error) {
-      give_up({ErrorCode::retry_later, std::string("the driver's thread cannot be started: ") + error.what()});
-    }
-  }
-  result_.wall_seconds = std::chrono::duration<double>(Clock::now() - began).count();
+void BatchRun::begin() {
+  seed();
+  has_news_ = true;
+}
 
-  // Ends a submit that still blocks, so that the threads can be joined.
-  if (auto stopped = context_.distributor.stop(); !stopped) give_up(stopped.error().with_context("ending the workers"));
-  submitter_.reset();
-  terminator_.reset();
-  while (take_events()) {
-  }
+void BatchRun::advance() {
+  has_news_ = false;
+  take_call_reports();
+  if (is_ending()) pump_termination();
+  note_withdrawn();
+  release_delayed();
+  if (auto flushed = context_.log.flush(); !flushed) note_fault(log_fault_, flushed.error());
+  pump_submissions();
+  check_fence();
+  context_.observer.progress(progress());
+  due_ = next_due();
+}
+
+BatchResult BatchRun::finish() {
+  result_.wall_seconds = std::chrono::duration<double>(Clock::now() - began_).count();
   note_withdrawn();
   if (!is_fenced_) record_end();
   result_.progress = progress();
@@ -77,33 +78,17 @@ BatchResult BatchRun::run() {
   return std::move(result_);
 }
 
-void BatchRun::loop() {
-  seed();
-  for (;;) {
-    take_answers();
-    take_stop_requests();
-    if (stop_requests_ > 0) pump_termination();
-    const bool has_more = take_events();
-    note_withdrawn();
-    release_delayed();
-    if (auto flushed = context_.log.flush(); !flushed) note_fault(log_fault_, flushed.error());
-    pump_submissions();
-    check_fence();
-    context_.observer.progress(progress());
-    if (is_lost_ || is_fenced_ || is_over()) return;
-    if (!has_more) wait();
-  }
-}
-
 bool BatchRun::is_over() const {
-  if (submitter_->in_flight() > 0 || terminator_->is_busy()) return false;
+  if (is_lost_ || is_fenced_) return true;
+  if (in_flight_ > 0 || calls_.is_busy()) return false;
   if (stop_requests_ > 0 && is_stopped()) return true;
-  if (board_.count(TaskStage::queued) + board_.count(TaskStage::running) > 0) return false;
+  if (under_way() > 0) return false;
   return stop_requests_ > 0 || result_.trouble ||
-         (ready_.empty() && fresh_.empty() && pending_.empty() && delayed_.empty());
+         (ready_.empty() && fresh_.empty() && pending_.empty() && delayed_.empty() &&
+          board_.count(TaskStage::held) == 0);
 }
 
-void BatchRun::wait() {
+BatchRun::Clock::time_point BatchRun::next_due() const {
   const auto now = Clock::now();
   auto until = now + context_.observer.interval();
   const auto no_later_than = [&](Clock::time_point time) { until = std::min(until, time); };
@@ -112,18 +97,9 @@ void BatchRun::wait() {
   }
   if (!delayed_.empty()) no_later_than(delayed_.begin()->first);
   if (log_fault_.is_on) no_later_than(log_fault_.again_at);
-  if (event_fault_.is_on) no_later_than(event_fault_.again_at);
-  if (stop_requests_ > 0) no_later_than(now + kStopInterval);
+  if (is_ending()) no_later_than(now + kStopInterval);
   no_later_than(next_fence_check_);
-  const bool may_ask = !event_fault_.is_on || event_fault_.again_at <= now;
-  if (event_descriptor_ < 0 && may_ask) no_later_than(now + kBlindWait);
-
-  pollfd waiting[3] = {{bell_.descriptor(), POLLIN, 0},
-                       {context_.stop.descriptor(), POLLIN, 0},
-                       {may_ask ? event_descriptor_ : -1, POLLIN, 0}};
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - now).count();
-  if (::poll(waiting, 3, static_cast<int>(std::max<std::int64_t>(0, left))) < 0) return;
-  if (waiting[0].revents != 0) bell_.clear();
+  return until;
 }
 
 BatchProgress BatchRun::progress() const {
@@ -135,12 +111,14 @@ BatchProgress BatchRun::progress() const {
   progress.running = board_.count(TaskStage::running);
   progress.queued = board_.count(TaskStage::queued);
   progress.waiting =
-      board_.count(TaskStage::waiting) + board_.count(TaskStage::ready) + board_.count(TaskStage::delayed);
+      board_.count(TaskStage::waiting) + board_.count(TaskStage::ready) + board_.count(TaskStage::delayed) +
+      board_.count(TaskStage::held);
   progress.is_stopping = stop_requests_ > 0;
   return progress;
 }
 
 void BatchRun::give_up(const Error& error) {
+  has_news_ = true;
   if (result_.trouble) return;
   result_.trouble = error;
   context_.observer.notice(error.message);
@@ -162,6 +140,20 @@ void BatchRun::note_fault(PassingFault& fault, const Error& error) {
   }
 }
 
+void BatchRun::note_event_fault(const Error& error) {
+  note_fault(event_fault_, error);
+  has_news_ = true;
+}
+
+void BatchRun::end_event_fault() {
+  event_fault_.is_on = false;
+}
+
+void BatchRun::lose_events(const Error& error, bool is_lost) {
+  give_up(error);
+  is_lost_ = is_lost_ || is_lost;
+}
+
 void BatchRun::check_fence() {
   const auto now = Clock::now();
   if (now < next_fence_check_) return;
@@ -176,8 +168,10 @@ void BatchRun::check_fence() {
 
 void BatchRun::record_end() {
   EndedRecord ended;
-  ended.reason =
-      result_.trouble ? "stopped: " + result_.trouble->message : (stop_requests_ > 0 ? "cancelled" : "all tasks ended");
+  ended.reason = result_.trouble                       ? "stopped: " + result_.trouble->message
+                 : stop_requests_ > 0                   ? "cancelled"
+                 : progress().ended() < board_.size() ? "what was asked for has ended"
+                                                        : "all tasks ended";
   ended.at_ns = unix_nanoseconds();
   context_.log.note(ended);
   ALLOT_FAULT_POINT("driver_end");

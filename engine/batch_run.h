@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Drives a batch through a distributor to its end, knowing it as the protocol only.
+// One batch on its way through a distributor, known as the protocol only. A Driver gives it what the distributor tells.
 #pragma once
 
 #include <chrono>
@@ -19,19 +19,66 @@
 
 namespace allot {
 
-/// One driver's work on a batch. Thread rule: one thread; run() once.
+/// What became of a request to cancel, as far as it is known.
+struct CancelCount {
+  std::uint64_t withdrawn = 0;  ///< had not been submitted and never will be
+  std::uint64_t asked = 0;      ///< queued or running: their end is on its way
+  std::uint64_t ended = 0;      ///< had ended before
+};
+
+/// One driver's work on a batch. Call order: begin → advance whenever there is news or it is due, until it is over →
+/// finish. Thread rule: one thread.
 class BatchRun {
  public:
-  /// The distributor has been started.
-  BatchRun(const DriverContext& context, BatchState state);
+  using Clock = std::chrono::steady_clock;
+
+  /// `number`: the driver's own for it. `submitter` and `bell` belong to the driver; without a submitter it gives up.
+  BatchRun(const DriverContext& context, BatchState state, std::uint32_t number, Submitter* submitter, Bell& bell);
   ~BatchRun();
 
-  /// Submits, follows, repeats lost runs, and records, until every task has ended, or the user stops it, or something
-  /// is wrong that does not pass. Stops the distributor and records the end.
-  BatchResult run();
+  const std::string& path() const { return context_.batch.path(); }
+  std::uint32_t number() const { return number_; }
+
+  void begin();
+  /// Submits, ends what is to be ended, records. After it `due` is new.
+  void advance();
+  bool is_due(Clock::time_point now) const { return has_news_ || due_ <= now; }
+  Clock::time_point due() const { return has_news_ ? Clock::time_point::min() : due_; }
+  /// Every task has ended, or the user stopped it, or something is wrong that does not pass.
+  bool is_over() const;
+  /// Records the end. Once, when it is over or the distributor has been stopped.
+  BatchResult finish();
+  BatchProgress progress() const;
+  std::uint64_t under_way() const { return board_.count(TaskStage::queued) + board_.count(TaskStage::running); }
+  /// How many more tasks the cluster takes until the next advance().
+  void set_room(std::uint64_t room) { room_ = room; }
+
+  // What the driver hears.
+  void take_event(const Event& event);
+  void take_answer(std::uint32_t submission, Result<SubmittedIds> ids);
+  void note_event_fault(const Error& error);
+  void end_event_fault();
+  void lose_events(const Error& error, bool is_lost);
+  void give_up(const Error& error);
+  void join_calls() { calls_.join(); }
+
+  // What users ask for, batch_control.cpp.
+  /// As Ctrl-C: nothing more is started, what was not submitted waits for a resume. A second one kills.
+  void request_stop(int requests);
+  /// Ends these tasks for good; their end is `killed`.
+  CancelCount cancel(const TaskSelection& selection, std::chrono::milliseconds grace);
+  std::uint64_t cancelling() const { return cancelling_; }  ///< asked for, and not ended yet
+  /// Keeps what has not started from starting, also after this driver. Returns how many tasks.
+  std::uint64_t hold(const TaskSelection& selection);
+  std::uint64_t release(const TaskSelection& selection);
+  /// How many tasks may be queued or running at once, also after this driver. Nothing: as many as the cluster takes.
+  void set_max_running(std::optional<std::uint32_t> max_running);
+  /// Failed tasks (of that class) run again, and with them what was abandoned because of them. Returns how many.
+  std::uint64_t run_again(const TaskSelection& selection, std::optional<ExitClass> only);
+  /// Why a task has not started or ended, in a sentence.
+  std::string explain(std::uint64_t step) const;
 
  private:
-  using Clock = std::chrono::steady_clock;
   struct ReadyWork {
     std::uint32_t group = 0;
     std::uint16_t attempt = 1;
@@ -50,14 +97,10 @@ class BatchRun {
     std::optional<Clock::time_point> again_at;  // set: not with the submitter
   };
 
-  void loop();
-  void wait();
-  bool is_over() const;
-  BatchProgress progress() const;
-  void give_up(const Error& error);
   void note_fault(PassingFault& fault, const Error& error);
   void check_fence();
   void record_end();
+  Clock::time_point next_due() const;
 
   // batch_submit.cpp
   void seed();
@@ -65,16 +108,12 @@ class BatchRun {
   std::optional<ReadyWork> next_work();
   void submit(ReadyWork work);
   Submission compose(const ReadyWork& work);
-  void take_answers();
-  void take_answer(std::uint32_t number, Result<SubmittedIds> ids);
   void put_back(const Submission& submission);
   void refuse(const Submission& submission, const std::string& reason);
   void find_out(const Submission& submission, const Error& error);
   const std::optional<std::string>& unfit_reason(std::uint32_t group);
 
   // batch_events.cpp
-  bool take_events();
-  void take_event(const Event& event);
   void take_end(const Event& event);
 
   // batch_retry.cpp
@@ -91,12 +130,23 @@ class BatchRun {
   void make_ready(std::uint64_t step);
   void note_withdrawn();
 
+  // batch_control.cpp
+  void withdraw(std::uint64_t step);
+  void end_cancelling(std::uint64_t step);
+  void drop_unready();
+  void hold_adopted();
+  void reopen_dependents(std::vector<std::uint32_t> causes);
+  std::string explain_waiting(std::uint64_t step) const;
+  std::string explain_ready() const;
+
   // batch_stop.cpp
-  void take_stop_requests();
+  bool is_ending() const { return stop_requests_ > 0 || cancelling_ > 0; }
+  bool is_to_end(const TaskCell& cell) const { return stop_requests_ > 0 || cell.is_cancelled; }
+  std::chrono::milliseconds grace() const;
   void pump_termination();
-  void take_termination_reports();
-  void terminate_running(std::chrono::milliseconds grace);
-  bool terminate_queued(Clock::time_point now, std::chrono::milliseconds grace);
+  void take_call_reports();
+  void terminate_running();
+  bool terminate_queued(Clock::time_point now);
   bool is_stopped() const;
   std::optional<std::string> id_of(std::uint64_t step) const;
 
@@ -119,11 +169,13 @@ class BatchRun {
   std::optional<TaskTableReader> table_;                     // for tasks' own rules
   bool only_singles_ = false;
 
-  Bell bell_;
-  std::unique_ptr<Submitter> submitter_;
-  std::unique_ptr<Terminator> terminator_;
-  std::uint64_t cursor_ = 0;
-  int event_descriptor_ = -1;
+  const std::uint32_t number_;
+  Submitter* submitter_;
+  std::size_t in_flight_ = 0;  // submissions with the submitter
+  DistributorCalls calls_;
+  std::optional<std::uint64_t> room_;
+  bool has_news_ = true;
+  Clock::time_point due_{};
 
   std::unordered_set<std::uint32_t> running_;
   int stop_requests_ = 0;
@@ -134,11 +186,18 @@ class BatchRun {
   Clock::time_point last_change_{};  // something ended or was submitted
   std::uint64_t unreachable_ = 0;
 
+  std::uint64_t cancelling_ = 0;  // tasks
+  std::chrono::milliseconds cancel_grace_{0};
   PassingFault log_fault_, event_fault_;
+  Clock::time_point began_{};
   Clock::time_point next_fence_check_{};
   bool is_lost_ = false;    // the distributor does not answer any more: leave
   bool is_fenced_ = false;  // another driver has the batch: leave without a word in the ledger
   BatchResult result_;
 };
+
+/// The decision that a task runs again because the user asked for it.
+RetryRecord requested_retry(std::uint32_t step, std::uint32_t submission, ExitClass because,
+                            const RequestedResources& resources);
 
 }  // namespace allot

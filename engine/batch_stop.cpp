@@ -21,16 +21,15 @@ constexpr std::chrono::milliseconds kQueueFirst{2000};
 
 }  // namespace
 
-void BatchRun::take_stop_requests() {
-  const int fresh = context_.stop.take();
-  if (fresh == 0) return;
+void BatchRun::request_stop(int requests) {
+  has_news_ = true;
   if (stop_requests_ == 0) {
     context_.observer.notice(fmt::format(
         "cancelling: what is queued is taken out, what runs is asked to end (killed after {}; once more kills it now)",
         format_duration(context_.settings.grace.count())));
     last_change_ = stop_since_ = Clock::now();
   }
-  stop_requests_ += fresh;
+  stop_requests_ += requests;
   for (auto pending = pending_.begin(); pending != pending_.end();) {
     if (!pending->second.again_at) {
       ++pending;
@@ -51,8 +50,9 @@ std::optional<std::string> BatchRun::id_of(std::uint64_t step) const {
   return make_distributor_id(ids.base, ids.is_array ? std::optional(step - ids.step_origin) : std::nullopt);
 }
 
-void BatchRun::take_termination_reports() {
-  for (const auto& report : terminator_->take_reports()) {
+void BatchRun::take_call_reports() {
+  for (const auto& report : calls_.take_reports()) {
+    if (report.error) context_.observer.notice(report.error->message);
     if (!report.outcomes) {
       context_.observer.notice("ending tasks: " + report.outcomes.error().message);
       continue;
@@ -69,49 +69,53 @@ void BatchRun::take_termination_reports() {
   }
 }
 
-void BatchRun::pump_termination() {
-  take_termination_reports();
-  const auto now = Clock::now();
-  const bool is_kill = stop_requests_ > 1;
-  const auto grace = is_kill ? std::chrono::milliseconds(0) : context_.settings.grace;
-  // A slot that becomes free takes the next queued task: so those go first, if that does not take too long.
-  const bool queue_is_out = terminate_queued(now, grace);
-  if (queue_is_out || is_kill || now - stop_since_ > kQueueFirst) terminate_running(grace);
+std::chrono::milliseconds BatchRun::grace() const {
+  if (stop_requests_ > 1) return std::chrono::milliseconds(0);
+  return stop_requests_ > 0 ? context_.settings.grace : cancel_grace_;
 }
 
-void BatchRun::terminate_running(std::chrono::milliseconds grace) {
+void BatchRun::pump_termination() {
+  const auto now = Clock::now();
+  const bool is_kill = stop_requests_ > 1;
+  // A slot that becomes free takes the next queued task: so those go first, if that does not take too long.
+  const bool queue_is_out = terminate_queued(now);
+  if (queue_is_out || is_kill || now - stop_since_ > kQueueFirst) terminate_running();
+}
+
+void BatchRun::terminate_running() {
   std::vector<std::string> ids;
   const bool ask_again = kills_sent_ < std::min(stop_requests_, 2);
   for (const std::uint32_t step : running_) {
-    if (board_[step].is_tried && !ask_again) continue;
+    if (!is_to_end(board_[step]) || (board_[step].is_tried && !ask_again)) continue;
     if (auto id = id_of(step)) {
       board_.edit(step).is_tried = true;
       ids.push_back(std::move(*id));
     }
   }
   kills_sent_ = std::min(stop_requests_, 2);
-  if (!ids.empty()) terminator_->terminate(kRunningCall, std::move(ids), grace);
+  if (!ids.empty()) calls_.terminate(kRunningCall, std::move(ids), grace());
 }
 
-bool BatchRun::terminate_queued(Clock::time_point now, std::chrono::milliseconds grace) {
-  const auto is_over = [this] { return stop_cursor_ == board_.size() && terminator_->busy(kQueuedCall) == 0; };
+bool BatchRun::terminate_queued(Clock::time_point now) {
+  const auto is_over = [this] { return stop_cursor_ == board_.size() && calls_.busy(kQueuedCall) == 0; };
   if (is_over() && board_.count(TaskStage::queued) > 0 && now >= next_stop_pass_) {
     stop_cursor_ = 0;  // what was on its way to the distributor, or back from it, is found by another pass
   }
-  while (stop_cursor_ < board_.size() && terminator_->busy(kQueuedCall) < kMostQueuedCalls) {
+  while (stop_cursor_ < board_.size() && calls_.busy(kQueuedCall) < kMostQueuedCalls) {
     std::vector<std::string> ids;
     for (; stop_cursor_ < board_.size() && ids.size() < kMostIds; ++stop_cursor_) {
-      if (board_[stop_cursor_].stage != TaskStage::queued) continue;
+      const TaskCell& cell = board_[stop_cursor_];
+      if (cell.stage != TaskStage::queued || !is_to_end(cell)) continue;
       if (auto id = id_of(stop_cursor_)) ids.push_back(std::move(*id));
     }
-    if (!ids.empty()) terminator_->terminate(kQueuedCall, std::move(ids), grace);
+    if (!ids.empty()) calls_.terminate(kQueuedCall, std::move(ids), grace());
     next_stop_pass_ = now + kPassPause;
   }
   return is_over();
 }
 
 bool BatchRun::is_stopped() const {
-  if (board_.count(TaskStage::queued) + board_.count(TaskStage::running) == 0) return true;
+  if (under_way() == 0) return true;
   return Clock::now() - last_change_ > context_.settings.grace + context_.settings.termination_bound;
 }
 

@@ -43,11 +43,12 @@ void BatchRun::seed() {
       board_.edit(step).group = first.group;
       if (step == 7 && ALLOT_SABOTAGED("forget_task")) board_.set_end(step, ExitClass::done);
       if (board_[step].stage == TaskStage::running) running_.insert(static_cast<std::uint32_t>(step));
-      if (board_[step].stage != TaskStage::waiting || (!unmet_.empty() && unmet_[step] > 0)) return;
+      const TaskCell& cell = board_[step];
+      if (cell.stage != TaskStage::waiting || cell.is_left_out || (!unmet_.empty() && unmet_[step] > 0)) return;
       if (const auto due = retries_.find(static_cast<std::uint32_t>(step)); due != retries_.end()) {
         return delay(due->first, due->second.not_before_ns);
       }
-      if (board_[step].attempt > 0) return make_ready(step);
+      if (cell.attempt > 0 || cell.is_held) return make_ready(step);
       board_.set_stage(step, TaskStage::ready);
       first.steps.append(step);
     });
@@ -55,6 +56,7 @@ void BatchRun::seed() {
     if (!first.steps.empty()) ready_.push_back(std::move(first));
   }
   decide_undecided();
+  hold_adopted();
   if (unmet_.empty()) return;
   for (std::uint64_t step = 0; step < board_.size(); ++step) {
     const TaskStage stage = board_[step].stage;
@@ -63,6 +65,7 @@ void BatchRun::seed() {
 }
 
 void BatchRun::make_ready(std::uint64_t step) {
+  if (board_[step].is_held) return board_.set_stage(step, TaskStage::held);
   board_.set_stage(step, TaskStage::ready);
   const TaskCell& cell = board_[step];
   fresh_[{cell.group, static_cast<std::uint16_t>(cell.attempt + 1)}].push_back(static_cast<std::uint32_t>(step));
@@ -73,7 +76,8 @@ void BatchRun::pump_submissions() {
   for (auto& [number, pending] : pending_) {
     if (!pending.again_at || *pending.again_at > now || stop_requests_ > 0) continue;
     pending.again_at.reset();
-    submitter_->submit(pending.submission);
+    ++in_flight_;
+    submitter_->submit(number_, pending.submission);
   }
   while (stop_requests_ == 0 && !result_.trouble && pending_.empty()) {
     if (log_fault_.is_on && log_fault_.again_at > now) return;
@@ -101,9 +105,12 @@ std::optional<BatchRun::ReadyWork> BatchRun::next_work() {
     most = std::min(most, limits.max_queued - queued);
   }
   if (const auto& most_running = context_.settings.retry.max_running) {
-    const std::uint64_t under_way = board_.count(TaskStage::queued) + board_.count(TaskStage::running);
-    if (under_way >= *most_running) return std::nullopt;
-    most = std::min<std::uint64_t>(most, *most_running - under_way);
+    if (under_way() >= *most_running) return std::nullopt;
+    most = std::min<std::uint64_t>(most, *most_running - under_way());
+  }
+  if (room_) {
+    if (*room_ == 0) return std::nullopt;
+    most = std::min(most, *room_);
   }
   ReadyWork work = ready_.front();
   if (work.steps.size() <= most) {
@@ -154,18 +161,21 @@ void BatchRun::submit(ReadyWork work) {
   log_fault_.is_on = false;
   ++next_submission_;
   ALLOT_FAULT_POINT("driver_intent_done");
+  if (room_) *room_ -= std::min(*room_, submission.steps.size());
   submission.steps.for_each([&](std::uint64_t step) {
     TaskCell& cell = board_.edit(step);
     cell.submission = submission.number;
     cell.attempt = work.attempt;
     cell.is_tried = false;
+    cell.has_end = false;
     board_.set_stage(step, TaskStage::queued);
   });
   if (const auto& reason = unfit_reason(work.group)) return refuse(submission, *reason);
   submissions_[submission.number] = {submission.id_base, submission.is_array, submission.step_origin};
   const auto number = submission.number;
   pending_[number].submission = submission;
-  submitter_->submit(std::move(submission));
+  ++in_flight_;
+  submitter_->submit(number_, std::move(submission));
 }
 
 const std::optional<std::string>& BatchRun::unfit_reason(std::uint32_t group) {
@@ -191,11 +201,9 @@ const std::optional<std::string>& BatchRun::unfit_reason(std::uint32_t group) {
   return found->second;
 }
 
-void BatchRun::take_answers() {
-  for (auto& answer : submitter_->take_answers()) take_answer(answer.number, std::move(answer.ids));
-}
-
 void BatchRun::take_answer(std::uint32_t number, Result<SubmittedIds> ids) {
+  has_news_ = true;
+  --in_flight_;
   const auto found = pending_.find(number);
   if (found == pending_.end()) return;
   last_change_ = Clock::now();
@@ -234,6 +242,7 @@ void BatchRun::put_back(const Submission& submission) {
     const TaskCell& cell = board_[step];
     if (cell.submission != submission.number || cell.stage != TaskStage::queued) return;
     --board_.edit(step).attempt;
+    if (cell.is_cancelled) return withdraw(step);
     make_ready(step);
   });
 }
@@ -267,6 +276,7 @@ void BatchRun::find_out(const Submission& submission, const Error& error) {
       const TaskCell& cell = board_[step];
       if (cell.submission == submission.number && cell.stage == TaskStage::queued) {
         board_.set_stage(step, TaskStage::unknown);
+        end_cancelling(step);
       }
     });
   }

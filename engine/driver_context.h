@@ -20,6 +20,7 @@
 #include "ledger/batch_directory.h"
 #include "protocol/cluster_distributor.h"
 #include "protocol/cluster_queue.h"
+#include "protocol/step_ranges.h"
 
 namespace allot {
 
@@ -42,6 +43,16 @@ struct DriverContext {
   BatchObserver& observer;
   StopSignal& stop;
   RunSettings settings;
+};
+
+/// Which tasks a request is about: those of `steps` (nothing: all) in one of the wanted stages.
+struct TaskSelection {
+  std::optional<StepRanges> steps;
+  bool waiting = true;  ///< not submitted
+  bool queued = true;
+  bool running = true;
+
+  bool contains(std::uint64_t step) const { return !steps || steps->contains(step); }
 };
 
 /// How the ids of a submission are made; the steps are on the board.
@@ -67,6 +78,7 @@ struct BatchState {
   Highlights highlights;                               ///< of these, too
   std::map<std::uint32_t, RetryState> retries;         ///< by step, of those that ran again or are to
   std::vector<FailureNote> undecided;  ///< failed; whether the table lets them run again is to be decided
+  std::optional<std::uint32_t> max_running;  ///< what the user set while an earlier driver ran; 0: no limit
 };
 
 /// A batch of which nothing has been submitted.

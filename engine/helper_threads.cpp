@@ -35,16 +35,14 @@ Submitter::~Submitter() {
   thread_.join();
 }
 
-void Submitter::submit(Submission submission) {
+void Submitter::submit(std::uint32_t owner, Submission submission) {
   std::lock_guard lock(mutex_);
-  queue_.push_back(std::move(submission));
-  ++in_flight_;
+  queue_.push_back({owner, std::move(submission)});
   changed_.notify_all();
 }
 
 std::vector<Submitter::Answer> Submitter::take_answers() {
   std::lock_guard lock(mutex_);
-  in_flight_ -= answers_.size();
   return std::exchange(answers_, {});
 }
 
@@ -53,43 +51,62 @@ void Submitter::work() {
   for (;;) {
     changed_.wait(lock, [this] { return leaving_ || !queue_.empty(); });
     if (leaving_) return;
-    const Submission submission = std::move(queue_.front());
+    const Job job = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();
-    auto ids = distributor_.submit(submission);
+    auto ids = distributor_.submit(job.submission);
     lock.lock();
-    answers_.push_back({submission.number, std::move(ids)});
+    answers_.push_back({job.owner, job.submission.number, std::move(ids)});
     bell_.ring();
   }
 }
 
-Terminator::~Terminator() {
+void DistributorCalls::join() {
   for (auto& call : calls_) {
     if (call.thread.joinable()) call.thread.join();
   }
 }
 
-void Terminator::terminate(int tag, std::vector<std::string> ids, std::chrono::milliseconds grace) {
+void DistributorCalls::start(int tag, std::function<void(Report&)> work) {
   Call& call = calls_.emplace_back();
-  call.tag = tag;
-  auto work = [this, &call, ids = std::move(ids), grace] {
-    call.outcomes = distributor_.terminate_task_instances(ids, grace);
+  call.report.tag = tag;
+  auto run = [this, &call, work = std::move(work)] {
+    work(call.report);
     call.is_over.store(true, std::memory_order_release);
     bell_.ring();
   };
   try {
-    call.thread = std::thread(work);
+    call.thread = std::thread(run);
   } catch (const std::system_error&) {
-    work();
+    run();
   }
 }
 
-std::size_t Terminator::busy(int tag) const {
-  const auto count = std::count_if(calls_.begin(), calls_.end(), [tag](const Call& call) { return call.tag == tag; });
+void DistributorCalls::terminate(int tag, std::vector<std::string> ids, std::chrono::milliseconds grace) {
+  start(tag, [this, ids = std::move(ids), grace](Report& report) {
+    report.outcomes = distributor_.terminate_task_instances(ids, grace);
+  });
+}
+
+void DistributorCalls::hold(int tag, std::vector<std::string> ids) {
+  start(tag, [this, ids = std::move(ids)](Report& report) {
+    if (auto held = distributor_.hold(ids); !held) report.error = held.error();
+  });
+}
+
+void DistributorCalls::release(int tag, std::vector<std::string> ids) {
+  start(tag, [this, ids = std::move(ids)](Report& report) {
+    if (auto released = distributor_.release(ids); !released) report.error = released.error();
+  });
+}
+
+std::size_t DistributorCalls::busy(int tag) const {
+  const auto count =
+      std::count_if(calls_.begin(), calls_.end(), [tag](const Call& call) { return call.report.tag == tag; });
   return static_cast<std::size_t>(count);
 }
 
-std::vector<Terminator::Report> Terminator::take_reports() {
+std::vector<DistributorCalls::Report> DistributorCalls::take_reports() {
   std::vector<Report> reports;
   for (auto call = calls_.begin(); call != calls_.end();) {
     if (!call->is_over.load(std::memory_order_acquire)) {
@@ -97,7 +114,7 @@ std::vector<Terminator::Report> Terminator::take_reports() {
       continue;
     }
     if (call->thread.joinable()) call->thread.join();
-    reports.push_back({call->tag, std::move(call->outcomes)});
+    reports.push_back(std::move(call->report));
     call = calls_.erase(call);
   }
   return reports;

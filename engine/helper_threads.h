@@ -7,9 +7,11 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <list>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -36,7 +38,8 @@ class Bell {
 class Submitter {
  public:
   struct Answer {
-    std::uint32_t number = 0;
+    std::uint32_t owner = 0;   ///< who submitted
+    std::uint32_t number = 0;  ///< Submission::number
     Result<SubmittedIds> ids;
   };
 
@@ -45,41 +48,48 @@ class Submitter {
   Submitter(const Submitter&) = delete;
   Submitter& operator=(const Submitter&) = delete;
 
-  void submit(Submission submission);
+  void submit(std::uint32_t owner, Submission submission);
   /// Rings the bell when there is something to take.
   std::vector<Answer> take_answers();
-  std::size_t in_flight() const { return in_flight_; }
 
  private:
+  struct Job {
+    std::uint32_t owner = 0;
+    Submission submission;
+  };
+
   void work();
 
   ClusterDistributor& distributor_;
   Bell& bell_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Submission> queue_;  // guarded by mutex_
-  std::vector<Answer> answers_;   // guarded by mutex_
-  bool leaving_ = false;          // guarded by mutex_
-  std::size_t in_flight_ = 0;
+  std::deque<Job> queue_;        // guarded by mutex_
+  std::vector<Answer> answers_;  // guarded by mutex_
+  bool leaving_ = false;         // guarded by mutex_
   std::thread thread_;
 };
 
-/// Terminates ids, each call in a thread of its own. Thread rule: the methods are for the driving thread.
-class Terminator {
+/// Other calls about many ids, each in a thread of its own. Thread rule: the methods are for the driving thread.
+class DistributorCalls {
  public:
   struct Report {
     int tag = 0;
-    Result<std::map<std::string, Termination>> outcomes;
+    Result<std::map<std::string, Termination>> outcomes;  ///< of a termination; empty of a hold or release
+    std::optional<Error> error;                           ///< of a hold or release
   };
 
-  Terminator(ClusterDistributor& distributor, Bell& bell) : distributor_(distributor), bell_(bell) {}
+  DistributorCalls(ClusterDistributor& distributor, Bell& bell) : distributor_(distributor), bell_(bell) {}
   /// Waits for the calls, which the protocol bounds by their grace plus 10 s.
-  ~Terminator();
-  Terminator(const Terminator&) = delete;
-  Terminator& operator=(const Terminator&) = delete;
+  ~DistributorCalls() { join(); }
+  DistributorCalls(const DistributorCalls&) = delete;
+  DistributorCalls& operator=(const DistributorCalls&) = delete;
+  void join();
 
   /// `tag` tells the caller's calls apart. Without a thread to be had the call is made at once.
   void terminate(int tag, std::vector<std::string> ids, std::chrono::milliseconds grace);
+  void hold(int tag, std::vector<std::string> ids);
+  void release(int tag, std::vector<std::string> ids);
   /// Rings the bell when there is something to take.
   std::vector<Report> take_reports();
   bool is_busy() const { return !calls_.empty(); }
@@ -87,11 +97,11 @@ class Terminator {
 
  private:
   struct Call {
-    int tag = 0;
+    Report report;
     std::thread thread;
     std::atomic<bool> is_over = false;
-    Result<std::map<std::string, Termination>> outcomes;
   };
+  void start(int tag, std::function<void(Report&)> work);
 
   ClusterDistributor& distributor_;
   Bell& bell_;

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <map>
+#include <unordered_set>
 
 #include <fmt/format.h>
 
+#include "engine/batch_run.h"
 #include "ledger/detail_reader.h"
 #include "ledger/environment.h"
 #include "ledger/fold.h"
@@ -55,8 +57,8 @@ bool left_in_order(const BatchDirectory& batch, std::uint64_t epoch) {
 
 class Recovery {
  public:
-  Recovery(const DriverContext& context, const std::optional<DriverIdentity>& previous)
-      : context_(context), previous_(previous) {}
+  Recovery(const DriverContext& context, const std::optional<DriverIdentity>& previous, const RecoveryRequest& request)
+      : context_(context), previous_(previous), request_(request) {}
 
   Result<Recovered> run() {
     if (auto environment = read_environment(context_.batch.environment_path()); !environment) {
@@ -150,17 +152,32 @@ class Recovery {
       const FoldedTask& task = fold.task(step);
       TaskCell& cell = board.edit(step);
       cell.submission = task.submission;
+      cell.is_held = task.is_held;
       cell.attempt = static_cast<std::uint16_t>(std::min<std::uint32_t>(task.attempts, UINT16_MAX - 1));
       switch (task.state) {
         case TaskState::waiting:
-          if (task.is_retry_due) note_history(details, step);
+          cell.has_end = task.is_retry_due;
+          if (task.is_retry_due) {
+            cell.exit_class = task.exit_class;
+            note_history(details, step);
+          }
+          cell.is_left_out = request_.leave_others;
           break;
         case TaskState::abandoned:
           cell.was_abandoned = true;  // whether that still holds is decided when all is known
           break;
         case TaskState::done:
         case TaskState::failed:
-          if (runs_again(task.exit_class) || ALLOT_SABOTAGED("engine_rerun_finished")) {
+          if (is_asked_for(step, task)) {
+            ++recovered_.run_again;
+            asked_for_.insert(step);
+            cell.has_end = true;
+            cell.exit_class = task.exit_class;
+            break;
+          }
+          if (!request_.leave_others && (runs_again(task.exit_class) || ALLOT_SABOTAGED("engine_rerun_finished"))) {
+            cell.has_end = true;
+            cell.exit_class = task.exit_class;
             if (task.attempts > 1) note_history(details, step);
             break;
           }
@@ -182,7 +199,13 @@ class Recovery {
       recovered_.state.submissions[number] = {answer.ids->base, answer.ids->is_array, answer.ids->step_origin};
     }
     // A damaged intent's number is known by what followed it, and is not given to another submission.
+    recovered_.state.max_running = fold.max_running();
     recovered_.state.next_submission = std::max(recovered_.state.next_submission, fold.highest_submission() + 1);
+  }
+
+  bool is_asked_for(std::uint64_t step, const FoldedTask& task) const {
+    return task.state == TaskState::failed && request_.run_again && request_.run_again->contains(step) &&
+           (!request_.only_class || *request_.only_class == task.exit_class);
   }
 
   // What the summary is to name of the tasks that are left alone.
@@ -197,6 +220,7 @@ class Recovery {
     if (detail->usage.max_rss_bytes) highlights.add_max_rss(step, *detail->usage.max_rss_bytes);
     if (detail->exit_info.is_done()) return;
     note_retries(*detail);
+    if (request_.leave_others) return highlights.add_failure(step, detail->exit_info);
     recovered_.state.undecided.push_back({step, detail->exit_info});
   }
 
@@ -264,6 +288,11 @@ class Recovery {
       if (stage == TaskStage::done) continue;
       const auto row = table->row(step);
       const auto grown = grown_.find(step);
+      if (asked_for_.count(step) != 0) {
+        const auto number = static_cast<std::uint32_t>(step);
+        const RequestedResources own = row ? (*row)->resources : RequestedResources{};
+        context_.log.note(requested_retry(number, board[step].submission, board[step].exit_class, own));
+      }
       if (row) {
         builder.add(step, 1, grown == grown_.end() ? (*row)->resources : grown->second, (*row)->after);
       } else {
@@ -278,9 +307,11 @@ class Recovery {
     return {};
   }
 
+  std::unordered_set<std::uint64_t> asked_for_;
   std::map<std::uint64_t, RequestedResources> grown_;  // by step: of tasks that run again with other resources
   const DriverContext& context_;
   const std::optional<DriverIdentity>& previous_;
+  const RecoveryRequest& request_;
   std::map<std::uint32_t, Reconciliation> answers_;  // by submission
   std::map<std::uint32_t, bool> rebooted_;           // by submission
   std::optional<RecordGap> gap_;
@@ -290,8 +321,9 @@ class Recovery {
 
 }  // namespace
 
-Result<Recovered> recover(const DriverContext& context, const std::optional<DriverIdentity>& previous) {
-  return Recovery(context, previous).run();
+Result<Recovered> recover(const DriverContext& context, const std::optional<DriverIdentity>& previous,
+                          const RecoveryRequest& request) {
+  return Recovery(context, previous, request).run();
 }
 
 }  // namespace allot

@@ -19,18 +19,23 @@ enum class TaskStage : std::uint8_t {
   failed,     ///< ended otherwise, for good
   abandoned,  ///< will not run because of another task
   unknown,    ///< submitted by an earlier driver; what became of it could not be found out
-  delayed,    ///< to run again, later
+  delayed,    ///< to run again, or for the first time, later
+  held,       ///< would be ready, but for a hold
 };
-inline constexpr std::size_t kTaskStageCount = 9;
+inline constexpr std::size_t kTaskStageCount = 10;
 
 struct TaskCell {
   std::uint32_t submission = 0;  ///< number of the newest one; 0: none
   std::uint32_t group = 0;       ///< index into BatchPlan::groups
   std::uint16_t attempt = 0;     ///< of the newest submission; 0: none
   TaskStage stage = TaskStage::waiting;
-  ExitClass exit_class = ExitClass::lost;  ///< with done and failed
-  bool was_abandoned = false;              ///< the ledger has it as abandoned already
-  bool is_tried = false;                   ///< termination has been asked for
+  ExitClass exit_class = ExitClass::lost;  ///< with done, failed and has_end
+  bool was_abandoned : 1 = false;          ///< the ledger has it as abandoned already
+  bool is_tried : 1 = false;               ///< termination has been asked for
+  bool is_cancelled : 1 = false;           ///< by the user: to be ended, not to run again
+  bool is_held : 1 = false;                ///< not to start until released
+  bool has_end : 1 = false;                ///< a run has ended, by exit_class, and another one is to follow
+  bool is_left_out : 1 = false;            ///< this driver is not to run it
 };
 static_assert(sizeof(TaskCell) <= 16);
 
@@ -41,7 +46,7 @@ class TaskBoard {
 
   std::uint64_t size() const { return cells_.size(); }
   const TaskCell& operator[](std::uint64_t step) const { return cells_[step]; }
-  /// For everything but stage and exit_class.
+  /// For everything but stage and, of what has ended, exit_class.
   TaskCell& edit(std::uint64_t step) { return cells_[step]; }
 
   void set_stage(std::uint64_t step, TaskStage stage) {

@@ -142,7 +142,11 @@ Result<TaskDetail> DetailReader::detail(std::uint64_t step) {
     }
     detail.evidence.push_back(describe(*ref, record->record));
     if (auto* retry = std::get_if<RetryRecord>(&record->record)) {
-      ++detail.retries[static_cast<std::size_t>(retry->because)];
+      if (retry->retry == kRetryOnRequest) {
+        detail.retries = {};
+      } else {
+        ++detail.retries[static_cast<std::size_t>(retry->because)];
+      }
       detail.retry = std::move(*retry);
       continue;
     }

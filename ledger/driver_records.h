@@ -82,5 +82,20 @@ struct RetryRecord {
   std::string reason;
   std::int64_t at_ns = 0;
 };
+/// RetryRecord::retry of a run that the user asked for (allot retry): the budgets begin anew.
+inline constexpr std::uint16_t kRetryOnRequest = 0;
+
+/// Steps that are not to start until they are released (`held`), or that are released.
+struct HeldRecord {
+  bool held = true;
+  StepRanges steps;
+  std::int64_t at_ns = 0;
+};
+
+/// How many tasks of the batch may be queued or running at once, from now on.
+struct ThrottleRecord {
+  std::uint32_t max_running = 0;  ///< 0: as many as the cluster takes
+  std::int64_t at_ns = 0;
+};
 
 }  // namespace allot

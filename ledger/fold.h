@@ -49,6 +49,7 @@ struct FoldedTask {
   std::uint32_t submission = 0;      ///< current run's key; 0: never submitted
   std::uint32_t attempts = 0;        ///< runs that started, all submissions together
   bool is_retry_due = false;         ///< the current run has ended, and another one was decided on
+  bool is_held = false;              ///< not to start until it is released
   std::uint64_t started_offset = 0;  ///< frame of the started record, 0: none
   std::uint64_t end_offset = 0;      ///< frame of the finished, verdict, withdrawn or abandoned record
 };
@@ -104,6 +105,9 @@ class Fold {
 
   /// One line for each torn tail, damaged region, unknown record type and contradiction found; names file and offset.
   const std::vector<std::string>& damage() const { return damage_; }
+  std::uint64_t held() const { return held_; }  ///< tasks that are held and neither run nor have ended
+  /// What the user set while the batch ran; 0: no limit; nothing: never set.
+  const std::optional<std::uint32_t>& max_running() const { return max_running_; }
   bool ended() const { return ended_; }  ///< the newest driver left in order
   /// The first one found: with it, a missing started record proves nothing. A torn tail is none: what it was to say
   /// was not said yet.
@@ -145,6 +149,8 @@ class Fold {
   std::optional<RecordGap> gap_;
   std::uint64_t missing_steps_ = 0;
   std::uint32_t highest_submission_ = 0;
+  std::uint64_t held_ = 0;
+  std::optional<std::uint32_t> max_running_;
 };
 
 }  // namespace allot

@@ -8,7 +8,6 @@
 #include <boost/filesystem.hpp>
 #include <limits>
 #include <set>
-#include <tuple>
 
 #include "ledger/bytes.h"
 #include "ledger/task_codec.h"
@@ -27,19 +26,6 @@ std::uint64_t epoch_of(std::string_view name) {
   if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string_view::npos)
     return 0;
   return std::stoull(std::string(digits));
-}
-
-bool same_run(const FoldedTask& task, const RunKey& key) {
-  return task.submission == key.submission && task.restart == key.restart;
-}
-
-bool is_newer(const RunKey& key, const FoldedTask& task) {
-  return std::tie(key.submission, key.restart) > std::tie(task.submission, task.restart);
-}
-
-std::string text_of(const RunKey& key) {
-  return "the run of step " + std::to_string(key.step) + " in submission " + std::to_string(key.submission) +
-         (key.restart > 0 ? " (restart " + std::to_string(key.restart) + ")" : "");
 }
 
 }  // namespace
@@ -218,8 +204,8 @@ PayloadAnswer FoldBuilder::take(std::string_view payload, Place place) {
     act.kind = DriverAct::Kind::withdrawn;
     act.key.submission = withdrawn->submission;
     see_submission(withdrawn->submission);
-    act.list = static_cast<std::uint32_t>(withdrawn_steps_.size());
-    withdrawn_steps_.push_back(std::move(withdrawn->steps));
+    act.list = static_cast<std::uint32_t>(step_lists_.size());
+    step_lists_.push_back(std::move(withdrawn->steps));
     acts_.push_back(act);
   } else if (const auto* abandoned = std::get_if<AbandonedRecord>(&record)) {
     act.kind = DriverAct::Kind::abandoned;
@@ -229,6 +215,16 @@ PayloadAnswer FoldBuilder::take(std::string_view payload, Place place) {
     act.kind = DriverAct::Kind::retry;
     act.key = retry->key;
     see_submission(retry->key.submission);
+    acts_.push_back(act);
+  } else if (auto* held = std::get_if<HeldRecord>(&record)) {
+    act.kind = DriverAct::Kind::held;
+    act.started = held->held;
+    act.list = static_cast<std::uint32_t>(step_lists_.size());
+    step_lists_.push_back(std::move(held->steps));
+    acts_.push_back(act);
+  } else if (const auto* throttle = std::get_if<ThrottleRecord>(&record)) {
+    act.kind = DriverAct::Kind::throttle;
+    act.key.submission = throttle->max_running;
     acts_.push_back(act);
   }
   return PayloadAnswer::next;
@@ -346,102 +342,6 @@ void FoldBuilder::add_run_record(const ledger::RunGlance& glance, RefKind kind, 
   task->output_incomplete = glance.output_incomplete;
 }
 
-// --- what drivers did, in the order in which they did it
-
-void FoldBuilder::apply(const DriverAct& act) {
-  switch (act.kind) {
-    case DriverAct::Kind::intent:
-      return apply_intent(act);
-    case DriverAct::Kind::verdict:
-      return apply_verdict(act);
-    case DriverAct::Kind::withdrawn:
-      return apply_withdrawn(act);
-    case DriverAct::Kind::abandoned:
-      return apply_abandoned(act);
-    case DriverAct::Kind::retry:
-      return apply_retry(act);
-  }
-}
-
-void FoldBuilder::apply_intent(const DriverAct& act) {
-  const FoldedSubmission& submission = submissions_.at(act.key.submission).first;
-  if (!submission.error.empty()) return;  // refused: it never took effect
-  const std::uint64_t size = fold_.tasks_.size();
-  for (const StepRange& range : submission.intent.steps.ranges()) {
-    if (range.first >= size || range.count > size - range.first) {
-      damage(name_of(act.place) + ": the intent of submission " + std::to_string(act.key.submission) +
-             " names steps up to " + std::to_string(range.first + range.count - 1) + "; the batch has " +
-             std::to_string(size));
-    }
-    const std::uint64_t end = std::min(size, range.first + range.count);
-    for (std::uint64_t step = range.first; step < end; ++step) {
-      FoldedTask& task = fold_.tasks_[step];
-      if (act.key.submission <= task.submission) continue;
-      set_current(task, static_cast<std::uint32_t>(step), {0, act.key.submission, 0});
-    }
-  }
-}
-
-void FoldBuilder::apply_verdict(const DriverAct& act) {
-  const RunKey& key = act.key;
-  FoldedTask* task = task_of(key.step, act.place);
-  if (task == nullptr) return;
-  const RefKind kind = act.started ? RefKind::verdict : RefKind::never_started;
-  if (is_newer(key, *task)) set_current(*task, key.step, key);
-  if (!same_run(*task, key) || task->end_kind == EndKind::finished) return keep(kind, key, act.place);
-  if (!act.started && task->started_offset != 0) {
-    damage(name_of(act.place) + ": the verdict that " + text_of(key) +
-           " never started is contradicted by its started record at " + name_of({task->file, task->started_offset}));
-    return keep(kind, key, act.place);
-  }
-  set_end(*task, key.step, act.started ? EndKind::verdict : EndKind::never_started, act.place);
-  task->exit_class = act.exit_class;
-  task->number = act.number;
-}
-
-void FoldBuilder::apply_withdrawn(const DriverAct& act) {
-  const std::uint64_t size = fold_.tasks_.size();
-  for (const StepRange& range : withdrawn_steps_[act.list].ranges()) {
-    const std::uint64_t end = std::min(size, range.first + range.count);
-    if (end != range.first + range.count) {
-      damage(name_of(act.place) + ": steps are withdrawn up to " + std::to_string(range.first + range.count - 1) +
-             "; the batch has " + std::to_string(size));
-    }
-    for (std::uint64_t at = range.first; at < end; ++at) {
-      const auto step = static_cast<std::uint32_t>(at);
-      FoldedTask& task = fold_.tasks_[at];
-      const RunKey key{step, act.key.submission,
-                       task.submission == act.key.submission ? task.restart : std::uint16_t{0}};
-      if (is_newer(key, task)) set_current(task, step, key);
-      const bool ran =
-          task.started_offset != 0 || task.end_kind == EndKind::finished || task.end_kind == EndKind::verdict;
-      if (!same_run(task, key) || ran) {
-        keep(RefKind::withdrawn, key, act.place);
-        continue;
-      }
-      set_end(task, step, EndKind::withdrawn, act.place);
-      task.exit_class = ExitClass::killed;
-      task.number = 0;
-    }
-  }
-}
-
-void FoldBuilder::apply_abandoned(const DriverAct& act) {
-  FoldedTask* task = task_of(act.key.step, act.place);
-  if (task == nullptr) return;
-  const RunKey key{act.key.step, task->submission, task->restart};
-  if (task->started_offset != 0 || task->end_kind != EndKind::none) return keep(RefKind::abandoned, key, act.place);
-  set_end(*task, key.step, EndKind::abandoned, act.place);
-}
-
-void FoldBuilder::apply_retry(const DriverAct& act) {
-  FoldedTask* task = task_of(act.key.step, act.place);
-  if (task == nullptr) return;
-  if (is_newer(act.key, *task)) set_current(*task, act.key.step, act.key);
-  if (same_run(*task, act.key)) task->is_retry_due = true;
-  keep(RefKind::retry, act.key, act.place);
-}
-
 // --- the end
 
 // One run is one attempt, however many records tell of it; contradictions among those are found on the way.
@@ -521,6 +421,7 @@ void FoldBuilder::settle_states() {
       task.state = task.submission != 0 ? TaskState::queued : TaskState::waiting;
     }
     ++fold_.counts_[static_cast<std::size_t>(task.state)];
+    if (task.is_held && (task.state == TaskState::waiting || task.state == TaskState::queued)) ++fold_.held_;
   }
 }
 

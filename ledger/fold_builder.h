@@ -14,12 +14,26 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "ledger/fold.h"
 #include "ledger/record_codec.h"
 
 namespace allot {
+
+inline bool same_run(const FoldedTask& task, const RunKey& key) {
+  return task.submission == key.submission && task.restart == key.restart;
+}
+
+inline bool is_newer(const RunKey& key, const FoldedTask& task) {
+  return std::tie(key.submission, key.restart) > std::tie(task.submission, task.restart);
+}
+
+inline std::string text_of(const RunKey& key) {
+  return "the run of step " + std::to_string(key.step) + " in submission " + std::to_string(key.submission) +
+         (key.restart > 0 ? " (restart " + std::to_string(key.restart) + ")" : "");
+}
 
 class FoldBuilder {
  public:
@@ -36,13 +50,13 @@ class FoldBuilder {
   };
   // What a driver wrote that depends on what was written before.
   struct DriverAct {
-    enum class Kind : std::uint8_t { intent, verdict, withdrawn, abandoned, retry };
+    enum class Kind : std::uint8_t { intent, verdict, withdrawn, abandoned, retry, held, throttle };
     Kind kind = Kind::intent;
     ExitClass exit_class = ExitClass::lost;
     std::uint8_t number = 0;
-    bool started = false;
-    RunKey key;              // intent and withdrawn: the submission alone
-    std::uint32_t list = 0;  // withdrawn: index into withdrawn_steps_
+    bool started = false;    // verdict: of a run that began; held: held and not released
+    RunKey key;              // intent and withdrawn: the submission alone; throttle: the limit in its place
+    std::uint32_t list = 0;  // withdrawn and held: index into step_lists_
     Place place;
   };
 
@@ -71,6 +85,7 @@ class FoldBuilder {
   void apply_withdrawn(const DriverAct& act);
   void apply_abandoned(const DriverAct& act);
   void apply_retry(const DriverAct& act);
+  void apply_held(const DriverAct& act);
 
   void number_attempts();
   void settle_states();
@@ -85,7 +100,7 @@ class FoldBuilder {
   std::vector<std::uint64_t> epochs_;  // by file; 0: a worker node's
   std::vector<bool> left_in_order_;    // by file
   std::vector<DriverAct> acts_;
-  std::vector<StepRanges> withdrawn_steps_;
+  std::vector<StepRanges> step_lists_;
   std::map<std::uint32_t, std::pair<FoldedSubmission, Place>> submissions_;
   std::uint64_t unlisted_damage_ = 0;
   std::optional<std::uint64_t> claimed_steps_;  // what the newest driver's claim says of the table

@@ -78,6 +78,12 @@ std::size_t room(const AbandonedRecord& r) {
 std::size_t room(const EndedRecord& r) {
   return r.reason.size();
 }
+std::size_t room(const HeldRecord&) {
+  return 0;
+}
+std::size_t room(const ThrottleRecord&) {
+  return 0;
+}
 
 // --- fields that several records have
 
@@ -430,12 +436,34 @@ void decode(Decoder& in, RetryRecord& r) {
   r.resources = get_resources(in);
 }
 
+void encode(Encoder& out, const HeldRecord& r, Ranges ranges) {
+  out.put(static_cast<std::uint8_t>(r.held));
+  out.put(r.at_ns);
+  put_ranges(out, ranges);
+}
+
+void decode(Decoder& in, HeldRecord& r) {
+  r.held = in.get<std::uint8_t>() != 0;
+  r.at_ns = in.get<std::int64_t>();
+  r.steps = get_ranges(in);
+}
+
+void encode(Encoder& out, const ThrottleRecord& r, Ranges) {
+  out.put(r.max_running);
+  out.put(r.at_ns);
+}
+
+void decode(Decoder& in, ThrottleRecord& r) {
+  r.max_running = in.get<std::uint32_t>();
+  r.at_ns = in.get<std::int64_t>();
+}
+
 // The alternatives of Record stand in the order of RecordType.
 std::uint8_t type_of(const Record& record) {
   return static_cast<std::uint8_t>(record.index() + 1);
 }
 static_assert(std::is_same_v<std::variant_alternative_t<0, Record>, OpenedRecord>);
-static_assert(std::is_same_v<std::variant_alternative_t<9, Record>, RetryRecord>);
+static_assert(std::is_same_v<std::variant_alternative_t<11, Record>, ThrottleRecord>);
 static_assert(std::variant_size_v<Record> == ledger::kLastRecordType);
 
 template <class R>
@@ -486,6 +514,10 @@ DecodedRecord decode_type(RecordType type, Decoder& in, std::uint64_t sequence) 
       return decode_as<EndedRecord>(in, sequence);
     case RecordType::retry:
       return decode_as<RetryRecord>(in, sequence);
+    case RecordType::held:
+      return decode_as<HeldRecord>(in, sequence);
+    case RecordType::throttle:
+      return decode_as<ThrottleRecord>(in, sequence);
   }
   in.spoil();
   return {};

@@ -25,8 +25,10 @@ enum class RecordType : std::uint8_t {
   abandoned = 8,
   ended = 9,
   retry = 10,
+  held = 11,
+  throttle = 12,
 };
-inline constexpr std::uint8_t kLastRecordType = 10;
+inline constexpr std::uint8_t kLastRecordType = 12;
 
 /// Type and sequence.
 inline constexpr std::size_t kPayloadHeadBytes = 9;

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/driver.h"
 #include "engine/recovery.h"
 #include "ledger/environment.h"
 #include "ledger/record_file.h"
@@ -143,7 +144,7 @@ Result<BatchResult> DrivenBatch::drive(FakeCluster& cluster, const Begin& begin)
   const DriverContext context{*directory_, driver, log, distributor, queues, observer, stop, settings};
   auto state = begin(context);
   if (!state) return fail(state.error());
-  return BatchRun(context, std::move(*state)).run();
+  return drive_batch(context, std::move(*state));
 }
 
 BatchResult DrivenBatch::run(FakeCluster& cluster) {

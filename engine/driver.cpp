@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+#include "engine/driver.h"
+
+#include <algorithm>
+#include <system_error>
+
+namespace allot {
+namespace {
+
+constexpr std::chrono::seconds kFaultInterval{1};
+// Without a descriptor to poll.
+constexpr std::chrono::milliseconds kBlindWait{50};
+constexpr std::chrono::milliseconds kLongestWait{60'000};
+
+}  // namespace
+
+Driver::Driver(ClusterDistributor& distributor, StopSignal& stop, std::optional<std::uint32_t> max_running)
+    : distributor_(distributor), stop_(stop), max_running_(max_running) {}
+
+Driver::~Driver() = default;
+
+Result<void> Driver::begin() {
+  if (const auto descriptor = distributor_.event_descriptor()) event_descriptor_ = *descriptor;
+  if (bell_.descriptor() < 0) {
+    no_threads_ = {ErrorCode::retry_later, "no file descriptors are left for the driver"};
+    return fail(*no_threads_);
+  }
+  try {
+    submitter_ = std::make_unique<Submitter>(distributor_, bell_);
+  } catch (const std::system_error& error) {
+    no_threads_ = {ErrorCode::retry_later, std::string("the driver's thread cannot be started: ") + error.what()};
+    return fail(*no_threads_);
+  }
+  return {};
+}
+
+BatchRun& Driver::add(const DriverContext& context, BatchState state) {
+  const std::uint32_t number = next_number_++;
+  batches_.push_back(std::make_unique<BatchRun>(context, std::move(state), number, submitter_.get(), bell_));
+  BatchRun& run = *batches_.back();
+  by_path_[context.batch.path()] = &run;
+  by_number_[number] = &run;
+  if (no_threads_) {
+    run.give_up(*no_threads_);
+  } else {
+    run.begin();
+  }
+  if (stop_requests_ > 0) run.request_stop(stop_requests_);
+  return run;
+}
+
+BatchRun* Driver::find(const std::string& batch_path) {
+  const auto found = by_path_.find(batch_path);
+  return found == by_path_.end() ? nullptr : found->second;
+}
+
+void Driver::remove(const BatchRun& run) {
+  by_path_.erase(run.path());
+  by_number_.erase(run.number());
+  const auto is_it = [&run](const auto& other) { return other.get() == &run; };
+  batches_.erase(std::find_if(batches_.begin(), batches_.end(), is_it));
+}
+
+void Driver::take_answers() {
+  if (submitter_ == nullptr) return;
+  for (auto& answer : submitter_->take_answers()) {
+    if (const auto run = by_number_.find(answer.owner); run != by_number_.end()) {
+      run->second->take_answer(answer.number, std::move(answer.ids));
+    }
+  }
+}
+
+void Driver::take_stop_requests() {
+  const int fresh = stop_.take();
+  if (fresh == 0) return;
+  stop_requests_ += fresh;
+  for (auto& run : batches_) run->request_stop(fresh);
+}
+
+void Driver::take_event_error(const Error& error, Clock::time_point now) {
+  events_again_at_ = now + kFaultInterval;
+  if (error.code == ErrorCode::retry_later) {
+    for (auto& run : batches_) run->note_event_fault(error);
+    return;
+  }
+  bool is_lost = error.code == ErrorCode::gone;
+  if (!is_lost) {
+    // Nothing will start any more; what runs may still end.
+    const auto snapshot = distributor_.get_submitted_or_running({});
+    is_lost = !snapshot || std::none_of(snapshot->phases.begin(), snapshot->phases.end(),
+                                        [](const auto& item) { return item.second == TaskPhase::running; });
+  }
+  for (auto& run : batches_) run->lose_events(error, is_lost);
+}
+
+bool Driver::take_events() {
+  const auto now = Clock::now();
+  if (events_again_at_ && *events_again_at_ > now) return false;
+  auto events = distributor_.wait_for_events(cursor_, std::chrono::milliseconds(0));
+  if (!events) {
+    take_event_error(events.error(), now);
+    return false;
+  }
+  if (events_again_at_) {
+    events_again_at_.reset();
+    for (auto& run : batches_) run->end_event_fault();
+  }
+  BatchRun* run = nullptr;
+  for (const Event& event : *events) {
+    if (event.sequence <= cursor_) continue;  // delivered again
+    cursor_ = event.sequence;
+    // Of a batch that is over here nothing more is wanted: the ledger keeps it as evidence.
+    if (run == nullptr || run->path() != event.batch_directory) run = find(event.batch_directory);
+    if (run != nullptr) run->take_event(event);
+  }
+  return !events->empty();
+}
+
+void Driver::share_room() {
+  if (!max_running_) return;
+  std::uint64_t under_way = 0;
+  for (const auto& run : batches_) under_way += run->under_way();
+  std::uint64_t room = *max_running_ - std::min<std::uint64_t>(*max_running_, under_way);
+  for (auto& run : batches_) {
+    const std::uint64_t before = run->under_way();
+    run->set_room(room);
+    run->advance();
+    room -= std::min(room, run->under_way() - std::min(before, run->under_way()));
+  }
+}
+
+bool Driver::round() {
+  take_answers();
+  take_stop_requests();
+  const bool has_more = take_events();
+  if (max_running_) {
+    share_room();
+  } else {
+    const auto now = Clock::now();
+    for (auto& run : batches_) {
+      if (run->is_due(now)) run->advance();
+    }
+  }
+  return has_more;
+}
+
+void Driver::wait(std::vector<pollfd>& others, std::optional<Clock::time_point> end) {
+  const auto now = Clock::now();
+  auto until = end.value_or(now + kLongestWait);
+  for (const auto& run : batches_) until = std::min(until, run->due());
+  const bool may_ask = !events_again_at_ || *events_again_at_ <= now;
+  if (events_again_at_) until = std::min(until, *events_again_at_);
+  if (event_descriptor_ < 0 && may_ask && !batches_.empty()) until = std::min(until, now + kBlindWait);
+
+  std::vector<pollfd> waiting = {{bell_.descriptor(), POLLIN, 0},
+                                 {stop_.descriptor(), POLLIN, 0},
+                                 {may_ask ? event_descriptor_ : -1, POLLIN, 0}};
+  const std::size_t own = waiting.size();
+  waiting.insert(waiting.end(), others.begin(), others.end());
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - now).count();
+  const auto timeout = static_cast<int>(std::clamp<std::int64_t>(left, 0, kLongestWait.count()));
+  if (::poll(waiting.data(), waiting.size(), timeout) < 0) return;
+  if (waiting[0].revents != 0) bell_.clear();
+  std::copy(waiting.begin() + static_cast<std::ptrdiff_t>(own), waiting.end(), others.begin());
+}
+
+void Driver::stop() {
+  // Ends a submit that still blocks, so that the threads can be joined.
+  if (auto stopped = distributor_.stop(); !stopped) {
+    for (auto& run : batches_) run->give_up(stopped.error().with_context("ending the workers"));
+  }
+  submitter_.reset();
+  for (auto& run : batches_) run->join_calls();
+  while (take_events()) {
+  }
+}
+
+BatchResult drive_batch(const DriverContext& context, BatchState state) {
+  Driver driver(context.distributor, context.stop, {});
+  static_cast<void>(driver.begin());  // the batch tells it
+  BatchRun& run = driver.add(context, std::move(state));
+  std::vector<pollfd> nothing_else;
+  for (;;) {
+    const bool has_more = driver.round();
+    if (run.is_over()) break;
+    if (!has_more) driver.wait(nothing_else);
+  }
+  driver.stop();
+  return run.finish();
+}
+
+}  // namespace allot
