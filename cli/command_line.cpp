@@ -70,6 +70,12 @@ CommandLine::CommandLine() : app_("Runs many shell commands and never lies about
   verbs_.push_back(make_resume_verb());
   verbs_.push_back(make_status_verb());
   verbs_.push_back(make_output_verb());
+  verbs_.push_back(make_cancel_verb());
+  verbs_.push_back(make_retry_verb());
+  verbs_.push_back(make_hold_verb());
+  verbs_.push_back(make_release_verb());
+  verbs_.push_back(make_throttle_verb());
+  verbs_.push_back(make_explain_verb());
   verbs_.push_back(make_clusters_verb());
   verbs_.push_back(make_docs_verb(*this));
   app_.set_version_flag("--version", std::string("allot ") + ALLOT_VERSION, "Print the version and leave");

@@ -10,7 +10,8 @@
 #include "cli/console.h"
 #include "cli/progress_display.h"
 #include "cli/summary.h"
-#include "engine/driver.h"
+#include "engine/control_socket.h"
+#include "engine/run_settings.h"
 #include "ledger/task_table.h"
 #include "protocol/units.h"
 
@@ -50,33 +51,39 @@ int tell_failure(const Error& error) {
   return error.code == ErrorCode::fix_request ? kMisuse : kEnvironment;
 }
 
-int drive(ClusterParts& parts, const BatchDirectory& batch, const DriverIdentity& driver, const DrivingOptions& options,
-          std::chrono::milliseconds grace, SignalStop& stop, const BeginState& begin) {
-  const CommandLookup command = command_lookup(batch);
-  ProgressDisplay display(ProgressDisplay::detect_mode(options.quiet), command);
-  const std::string resume_hint = "; nothing is lost: allot resume " + shown_name(batch.path());
-  const auto rules = parse_retry_rules(batch.info().retry);
-  if (!rules) return tell_failure({ErrorCode::gave_up, batch.path() + "/batch.json: " + rules.error().message});
+Result<BatchResult> drive_quietly(ClusterParts& parts, const BatchDirectory& batch, const DriverIdentity& driver,
+                                  std::chrono::milliseconds grace, StopSignal& stop, BatchObserver& observer,
+                                  const DrivingSteps& steps) {
+  const auto gave_up = [&](const std::string& message) {
+    return fail(ErrorCode::gave_up, message + "; nothing is lost: allot resume " + shown_name(batch.path()));
+  };
+  auto settings = run_settings(batch, parts.retry);
+  if (!settings) return fail(settings.error());
+  settings->grace = grace;
   auto log = DriverLog::open(batch, driver);
-  if (!log) return tell_failure({ErrorCode::gave_up, log.error().message + resume_hint});
-  if (auto started = parts.distributor->start(); !started) {
-    return tell_failure({ErrorCode::gave_up, started.error().message + resume_hint});
-  }
-  RunSettings settings;
-  settings.grace = grace;
-  settings.retry = parts.retry;
-  settings.retry.rules = merged(*rules, settings.retry.rules);
-  const DriverContext context{batch, driver, *log, *parts.distributor, parts.queues, display, stop, settings};
-  auto state = begin(context);
+  if (!log) return gave_up(log.error().message);
+  // Without it the batch cannot be asked for anything, but it runs.
+  auto control = ControlServer::open();
+  if (!control) observer.notice("no other allot can ask this one for anything: " + control.error().message);
+  if (auto started = parts.distributor->start(); !started) return gave_up(started.error().message);
+  const DriverContext context{batch, driver, *log, *parts.distributor, parts.queues, observer, stop, *settings};
+  auto state = steps.begin(context);
   if (!state) {
     static_cast<void>(parts.distributor->stop());
-    display.clear();
-    if (stop.first_signal() != 0) return 128 + stop.first_signal();
-    return tell_failure(state.error());
+    return fail(std::move(state.error()));
   }
   spdlog::debug("driving {}: {} tasks in {} groups", batch.path(), state->plan.task_count, state->plan.groups.size());
-  const BatchResult result = drive_batch(context, std::move(*state));
+  return drive_batch(context, std::move(*state), control ? &*control : nullptr, steps.first);
+}
+
+int drive(ClusterParts& parts, const BatchDirectory& batch, const DriverIdentity& driver, const DrivingOptions& options,
+          std::chrono::milliseconds grace, SignalStop& stop, const DrivingSteps& steps) {
+  const CommandLookup command = command_lookup(batch);
+  ProgressDisplay display(ProgressDisplay::detect_mode(options.quiet), command);
+  const auto driven = drive_quietly(parts, batch, driver, grace, stop, display, steps);
   display.clear();
+  if (!driven) return stop.first_signal() != 0 ? 128 + stop.first_signal() : tell_failure(driven.error());
+  const BatchResult& result = *driven;
   spdlog::debug("driven for {:.3f} s", result.wall_seconds);
 
   const std::string text = summary_text(result, batch.path(), command);

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include <memory>
 
-#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include "cli/console.h"
 #include "cli/driving.h"
+#include "cli/take_over.h"
 #include "cli/verb.h"
-#include "engine/batch_home.h"
-#include "engine/recovery.h"
 
 namespace allot::cli {
 namespace {
@@ -39,33 +36,11 @@ class ResumeVerb final : public Verb {
     SignalStop stop;
     auto grace = parse_grace(driving_.grace);
     if (!grace) return tell_failure(grace.error());
-    auto path = find_batch(batch_);
-    if (!path) return tell_failure(path.error());
-    auto batch = BatchDirectory::open(*path);
+    auto batch = open_batch(batch_);
     if (!batch) return tell_failure(batch.error());
-    auto previous = batch->current_driver();
-    if (!previous) return tell_failure(previous.error());
-    if (!*previous) {
-      return tell_failure({ErrorCode::fix_request, batch->path() +
-                                                       ": its tasks were never read to the end, so none was "
-                                                       "started; remove it and use allot run again"});
-    }
-    if (driving_.cluster.empty()) driving_.cluster = batch->info().cluster;
-    auto cluster = open_cluster(services, driving_.cluster, driving_.slots);
-    if (!cluster) return tell_failure(cluster.error());
-    auto parts = make_parts(*cluster);
-    if (!parts) return tell_failure(parts.error());
-    auto driver = batch->claim(take_over_);
-    if (!driver) return tell_failure(driver.error());
-    return drive(*parts, *batch, *driver, driving_, *grace, stop,
-                 [&previous](const DriverContext& context) -> Result<BatchState> {
-                   auto recovered = recover(context, *previous);
-                   if (!recovered) return fail(std::move(recovered.error()));
-                   context.observer.notice(
-                       fmt::format("resumed: {} ended before, {} with workers that live, {} recorded as lost",
-                                   plural(recovered->ended_before, "task"), recovered->adopted, recovered->lost));
-                   return std::move(recovered->state);
-                 });
+    auto taken = take_over(services, *batch, driving_, take_over_);
+    if (!taken) return tell_failure(taken.error());
+    return drive(taken->parts, *batch, taken->driver, driving_, *grace, stop, {begin_again(taken->previous)});
   }
 
  private:

@@ -55,6 +55,8 @@ class RunVerb final : public Verb {
     app.add_option("--timeout", timeout_, "Runtime limit of each task that does not ask for another: 90, 1h30m")
         ->type_name("TIME");
     app.add_option("--queue", queue_, "Queue of each task that does not ask for another")->type_name("NAME");
+    app.add_option("--max-running", max_running_, "Tasks of the batch queued or running at once; see allot throttle")
+        ->type_name("N");
     app.add_option("--retry", retry_,
                    "Run tasks again that end so (may be repeated): error=3, out_of_memory=2:10s, 75=retry, 3=success; "
                    "instead of the cluster's [retry]")
@@ -74,7 +76,7 @@ class RunVerb final : public Verb {
 
   DrivingOptions driving_;
   std::optional<std::string> file_, each_, batch_dir_, memory_, timeout_, queue_;
-  std::optional<std::int64_t> array_, cores_;
+  std::optional<std::int64_t> array_, cores_, max_running_;
   std::string name_;
   std::vector<std::string> retry_;
   bool null_ = false, lines_ = false, jsonl_ = false, allow_empty_ = false;
@@ -228,6 +230,12 @@ int RunVerb::run(Services& services) {
   if (error) return tell_failure({ErrorCode::fix_request, "the current directory is gone: " + error.message()});
   info.default_resources = *resources;
   info.retry = to_text(rules);
+  if (max_running_) {
+    if (*max_running_ < 1 || *max_running_ > UINT32_MAX) {
+      return tell_failure({ErrorCode::fix_request, fmt::format("--max-running: must be 1 to {}", UINT32_MAX)});
+    }
+    info.max_running = static_cast<std::uint32_t>(*max_running_);
+  }
   spdlog::debug("reading tasks from {}", (*source)->name());
   auto batch = make_batch(*path, std::move(info), services.environment, **source);
   if (!batch) {
@@ -244,7 +252,7 @@ int RunVerb::run(Services& services) {
     for (const auto& note : (*source)->notes()) tell("allot: " + note);
   }
   return drive(*parts, batch->directory, batch->driver, driving_, *grace, stop,
-               [&batch](const DriverContext&) -> Result<BatchState> { return fresh_state(std::move(batch->plan)); });
+               {[&batch](const DriverContext&) -> Result<BatchState> { return fresh_state(std::move(batch->plan)); }});
 }
 
 }  // namespace

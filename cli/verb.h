@@ -57,6 +57,12 @@ std::unique_ptr<Verb> make_resume_verb();
 std::unique_ptr<Verb> make_status_verb();
 std::unique_ptr<Verb> make_output_verb();
 std::unique_ptr<Verb> make_clusters_verb();
+std::unique_ptr<Verb> make_cancel_verb();
+std::unique_ptr<Verb> make_retry_verb();
+std::unique_ptr<Verb> make_hold_verb();
+std::unique_ptr<Verb> make_release_verb();
+std::unique_ptr<Verb> make_throttle_verb();
+std::unique_ptr<Verb> make_explain_verb();
 
 class CommandLine;
 /// Generates man page and completion from `line`, which outlives it.

@@ -80,9 +80,6 @@ void BatchRun::withdraw(std::uint64_t step) {
   withdrawn_[cell.submission].push_back(static_cast<std::uint32_t>(step));
   board_.set_end(step, exit_class);
   end_cancelling(step);
-  ExitInfo info;
-  info.exit_class = exit_class;
-  context_.observer.failed(step, info, false);
 }
 
 void BatchRun::end_cancelling(std::uint64_t step) {
@@ -233,6 +230,16 @@ RetryRecord requested_retry(std::uint32_t step, std::uint32_t submission, ExitCl
   return decision;
 }
 
+void BatchRun::for_each_unended(const TaskSelection& selection, std::size_t most,
+                                const std::function<void(std::uint64_t)>& visit) const {
+  for_each_step(selection, board_.size(), [&](std::uint64_t step) {
+    const TaskStage stage = board_[step].stage;
+    if (most == 0 || has_ended(stage) || !is_wanted(selection, stage)) return;
+    --most;
+    visit(step);
+  });
+}
+
 std::string BatchRun::explain(std::uint64_t step) const {
   const TaskCell& cell = board_[step];
   switch (cell.stage) {
@@ -286,6 +293,9 @@ std::string BatchRun::explain_waiting(std::uint64_t step) const {
 std::string BatchRun::explain_ready() const {
   if (stop_requests_ > 0) return "the batch is being cancelled";
   if (result_.trouble) return "nothing more is submitted: " + result_.trouble->message;
+  if (wait_until_begin().count() > 0) {
+    return "the batch is to begin at " + ledger::utc_text(context_.batch.info().begin_ns);
+  }
   if (log_fault_.is_on) return "records cannot be written: " + log_fault_.text;
   if (!pending_.empty()) {
     const PendingAnswer& pending = pending_.begin()->second;

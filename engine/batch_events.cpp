@@ -45,9 +45,8 @@ void BatchRun::take_end(const Event& event) {
     return;
   }
   // A repeated end of a run that has been decided on: another one is due or under way.
-  const bool is_due =
-      before.stage == TaskStage::ready || before.stage == TaskStage::waiting || before.stage == TaskStage::delayed ||
-      before.stage == TaskStage::held;
+  const bool is_due = before.stage == TaskStage::ready || before.stage == TaskStage::waiting ||
+                      before.stage == TaskStage::delayed || before.stage == TaskStage::held;
   if (is_due) return;
   running_.erase(static_cast<std::uint32_t>(event.step));
   const bool has_started = before.stage == TaskStage::running || event.wall_seconds.has_value();

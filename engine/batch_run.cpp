@@ -97,6 +97,7 @@ BatchRun::Clock::time_point BatchRun::next_due() const {
   }
   if (!delayed_.empty()) no_later_than(delayed_.begin()->first);
   if (log_fault_.is_on) no_later_than(log_fault_.again_at);
+  if (const auto left = wait_until_begin(); left.count() > 0) no_later_than(now + left);
   if (is_ending()) no_later_than(now + kStopInterval);
   no_later_than(next_fence_check_);
   return until;
@@ -110,9 +111,8 @@ BatchProgress BatchRun::progress() const {
   progress.abandoned = board_.count(TaskStage::abandoned);
   progress.running = board_.count(TaskStage::running);
   progress.queued = board_.count(TaskStage::queued);
-  progress.waiting =
-      board_.count(TaskStage::waiting) + board_.count(TaskStage::ready) + board_.count(TaskStage::delayed) +
-      board_.count(TaskStage::held);
+  progress.waiting = board_.count(TaskStage::waiting) + board_.count(TaskStage::ready) +
+                     board_.count(TaskStage::delayed) + board_.count(TaskStage::held);
   progress.is_stopping = stop_requests_ > 0;
   return progress;
 }
@@ -168,10 +168,10 @@ void BatchRun::check_fence() {
 
 void BatchRun::record_end() {
   EndedRecord ended;
-  ended.reason = result_.trouble                       ? "stopped: " + result_.trouble->message
-                 : stop_requests_ > 0                   ? "cancelled"
+  ended.reason = result_.trouble                      ? "stopped: " + result_.trouble->message
+                 : stop_requests_ > 0                 ? "cancelled"
                  : progress().ended() < board_.size() ? "what was asked for has ended"
-                                                        : "all tasks ended";
+                                                      : "all tasks ended";
   ended.at_ns = unix_nanoseconds();
   context_.log.note(ended);
   ALLOT_FAULT_POINT("driver_end");

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -42,8 +43,8 @@ class BatchRun {
   void begin();
   /// Submits, ends what is to be ended, records. After it `due` is new.
   void advance();
-  bool is_due(Clock::time_point now) const { return has_news_ || due_ <= now; }
-  Clock::time_point due() const { return has_news_ ? Clock::time_point::min() : due_; }
+  bool is_due(Clock::time_point now) const { return has_news_ || due_ <= now || calls_.has_reports(); }
+  Clock::time_point due() const { return has_news_ ? Clock::time_point{} : due_; }
   /// Every task has ended, or the user stopped it, or something is wrong that does not pass.
   bool is_over() const;
   /// Records the end. Once, when it is over or the distributor has been stopped.
@@ -61,6 +62,7 @@ class BatchRun {
   void lose_events(const Error& error, bool is_lost);
   void give_up(const Error& error);
   void join_calls() { calls_.join(); }
+  bool is_calling() const { return calls_.is_busy(); }  ///< a call into the distributor has not returned
 
   // What users ask for, batch_control.cpp.
   /// As Ctrl-C: nothing more is started, what was not submitted waits for a resume. A second one kills.
@@ -77,6 +79,9 @@ class BatchRun {
   std::uint64_t run_again(const TaskSelection& selection, std::optional<ExitClass> only);
   /// Why a task has not started or ended, in a sentence.
   std::string explain(std::uint64_t step) const;
+  /// Visits the selected tasks that have not ended, in ascending order, `most` at most.
+  void for_each_unended(const TaskSelection& selection, std::size_t most,
+                        const std::function<void(std::uint64_t)>& visit) const;
 
  private:
   struct ReadyWork {
@@ -106,6 +111,7 @@ class BatchRun {
   void seed();
   void pump_submissions();
   std::optional<ReadyWork> next_work();
+  std::chrono::nanoseconds wait_until_begin() const;
   void submit(ReadyWork work);
   Submission compose(const ReadyWork& work);
   void put_back(const Submission& submission);

@@ -96,7 +96,7 @@ std::optional<BatchRun::ReadyWork> BatchRun::next_work() {
     ready_.push_back(std::move(work));
   }
   fresh_.clear();
-  if (ready_.empty()) return std::nullopt;
+  if (ready_.empty() || wait_until_begin() > std::chrono::nanoseconds(0)) return std::nullopt;
   const DistributorLimits limits = context_.distributor.limits();
   std::uint64_t most = only_singles_ || !plan_.is_array ? 1 : limits.max_array_length;
   if (limits.max_queued > 0) {
@@ -119,6 +119,11 @@ std::optional<BatchRun::ReadyWork> BatchRun::next_work() {
     work.steps = split_front(ready_.front().steps, most);
   }
   return work;
+}
+
+std::chrono::nanoseconds BatchRun::wait_until_begin() const {
+  const std::int64_t begin = context_.batch.info().begin_ns;
+  return std::chrono::nanoseconds(begin == 0 ? 0 : std::max<std::int64_t>(0, begin - unix_nanoseconds()));
 }
 
 Submission BatchRun::compose(const ReadyWork& work) {

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <system_error>
 
+#include "engine/control_desk.h"
+
 namespace allot {
 namespace {
 
@@ -152,9 +154,8 @@ void Driver::wait(std::vector<pollfd>& others, std::optional<Clock::time_point> 
   if (events_again_at_) until = std::min(until, *events_again_at_);
   if (event_descriptor_ < 0 && may_ask && !batches_.empty()) until = std::min(until, now + kBlindWait);
 
-  std::vector<pollfd> waiting = {{bell_.descriptor(), POLLIN, 0},
-                                 {stop_.descriptor(), POLLIN, 0},
-                                 {may_ask ? event_descriptor_ : -1, POLLIN, 0}};
+  std::vector<pollfd> waiting = {
+      {bell_.descriptor(), POLLIN, 0}, {stop_.descriptor(), POLLIN, 0}, {may_ask ? event_descriptor_ : -1, POLLIN, 0}};
   const std::size_t own = waiting.size();
   waiting.insert(waiting.end(), others.begin(), others.end());
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - now).count();
@@ -175,18 +176,32 @@ void Driver::stop() {
   }
 }
 
-BatchResult drive_batch(const DriverContext& context, BatchState state) {
-  Driver driver(context.distributor, context.stop, {});
+BatchResult drive_batch(const DriverContext& context, BatchState state, ControlServer* control,
+                        const std::function<void(BatchRun&)>& first) {
+  Driver driver(context.distributor, context.stop);
   static_cast<void>(driver.begin());  // the batch tells it
   BatchRun& run = driver.add(context, std::move(state));
-  std::vector<pollfd> nothing_else;
+  if (first) first(run);
+  std::optional<ControlDesk> desk;
+  if (control != nullptr) desk.emplace(driver, *control);
+  std::vector<pollfd> asking;
   for (;;) {
     const bool has_more = driver.round();
+    if (desk) desk->serve(asking);
     if (run.is_over()) break;
-    if (!has_more) driver.wait(nothing_else);
+    if (has_more) continue;
+    asking.clear();
+    if (control != nullptr) control->add_descriptors(asking);
+    driver.wait(asking);
   }
   driver.stop();
-  return run.finish();
+  BatchResult result = run.finish();
+  if (desk) {
+    control->stop_listening();
+    desk->settle_all();
+    control->flush();
+  }
+  return result;
 }
 
 }  // namespace allot

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,8 +25,8 @@ class Driver {
  public:
   using Clock = BatchRun::Clock;
 
-  /// The distributor has been started; it and `stop` outlive the driver. `max_running`: tasks of all batches that may be
-  /// queued or running at once.
+  /// The distributor has been started; it and `stop` outlive the driver. `max_running`: tasks of all batches that may
+  /// be queued or running at once.
   Driver(ClusterDistributor& distributor, StopSignal& stop, std::optional<std::uint32_t> max_running = {});
   ~Driver();
 
@@ -73,7 +74,11 @@ class Driver {
   std::optional<Clock::time_point> events_again_at_;  // set: they could not be had
 };
 
-/// Drives one batch to its end and stops the distributor.
-BatchResult drive_batch(const DriverContext& context, BatchState state);
+class ControlServer;
+
+/// Drives one batch to its end and stops the distributor. `first` is called before anything is submitted; `control`
+/// (may be null) is served meanwhile.
+BatchResult drive_batch(const DriverContext& context, BatchState state, ControlServer* control = nullptr,
+                        const std::function<void(BatchRun&)>& first = {});
 
 }  // namespace allot

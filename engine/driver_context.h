@@ -77,7 +77,7 @@ struct BatchState {
   std::uint64_t incomplete_outputs = 0;                ///< of tasks that have ended
   Highlights highlights;                               ///< of these, too
   std::map<std::uint32_t, RetryState> retries;         ///< by step, of those that ran again or are to
-  std::vector<FailureNote> undecided;  ///< failed; whether the table lets them run again is to be decided
+  std::vector<FailureNote> undecided;        ///< failed; whether the table lets them run again is to be decided
   std::optional<std::uint32_t> max_running;  ///< what the user set while an earlier driver ran; 0: no limit
 };
 

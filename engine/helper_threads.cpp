@@ -106,6 +106,11 @@ std::size_t DistributorCalls::busy(int tag) const {
   return static_cast<std::size_t>(count);
 }
 
+bool DistributorCalls::has_reports() const {
+  return std::any_of(calls_.begin(), calls_.end(),
+                     [](const Call& call) { return call.is_over.load(std::memory_order_acquire); });
+}
+
 std::vector<DistributorCalls::Report> DistributorCalls::take_reports() {
   std::vector<Report> reports;
   for (auto call = calls_.begin(); call != calls_.end();) {

@@ -92,6 +92,7 @@ class DistributorCalls {
   void release(int tag, std::vector<std::string> ids);
   /// Rings the bell when there is something to take.
   std::vector<Report> take_reports();
+  bool has_reports() const;
   bool is_busy() const { return !calls_.empty(); }
   std::size_t busy(int tag) const;  ///< calls under way with that tag
 

@@ -13,7 +13,6 @@
 #include "ledger/detail_reader.h"
 #include "ledger/environment.h"
 #include "ledger/fold.h"
-#include "ledger/record_file.h"
 #include "ledger/task_table.h"
 #include "process/fault_point.h"
 #include "process/identity.h"
@@ -43,16 +42,6 @@ bool runs_again(ExitClass exit_class) {
 
 bool is_unfinished(const FoldedTask& task) {
   return task.state == TaskState::queued || task.state == TaskState::running;
-}
-
-bool left_in_order(const BatchDirectory& batch, std::uint64_t epoch) {
-  bool has_ended = false;
-  const auto report = scan_record_file(batch.record_path("driver-" + std::to_string(epoch)), 0,
-                                       [&](const DecodedRecord& record, std::uint64_t) {
-                                         has_ended = std::holds_alternative<EndedRecord>(record.record);
-                                         return true;
-                                       });
-  return report && has_ended;
 }
 
 class Recovery {
@@ -141,7 +130,7 @@ class Recovery {
       boot = previous_->boot_id;
     }
     if (host != host_name() || boot == boot_id()) return false;
-    return known->second = !(is_last && previous_ && left_in_order(context_.batch, previous_->epoch));
+    return known->second = !(is_last && previous_ && context_.batch.has_left(previous_->epoch));
   }
 
   void settle_tasks(const Fold& fold) {

@@ -115,16 +115,6 @@ std::string description_of(const DriverIdentity& driver) {
          ledger::utc_text(driver.since_ns) + ")";
 }
 
-// A driver that left in order has said so at the end of its records: nobody has to be asked about it.
-bool left_in_order(const std::string& record_path) {
-  bool left = false;
-  auto report = scan_record_payloads(record_path, 0, [&](std::string_view payload, std::uint64_t) {
-    left = ledger::payload_type(payload) == static_cast<std::uint8_t>(ledger::RecordType::ended);
-    return PayloadAnswer::next;
-  });
-  return report && left;
-}
-
 // Nothing if the batch may be taken over from `holder`.
 std::optional<Error> refusal(const std::string& batch, const DriverIdentity& holder, bool take_over_other_host) {
   // Containers of one machine share its boot id; their pids say nothing to each other.
@@ -247,10 +237,20 @@ Result<std::optional<DriverIdentity>> BatchDirectory::current_driver() const {
   return std::optional(std::move(*driver));
 }
 
+bool BatchDirectory::has_left(std::uint64_t epoch) const {
+  bool left = false;
+  const std::string path = record_path("driver-" + std::to_string(epoch));
+  auto report = scan_record_payloads(path, 0, [&](std::string_view payload, std::uint64_t) {
+    left = ledger::payload_type(payload) == static_cast<std::uint8_t>(ledger::RecordType::ended);
+    return PayloadAnswer::next;
+  });
+  return report && left;
+}
+
 Result<DriverIdentity> BatchDirectory::claim(bool take_over_other_host, std::optional<std::uint64_t> tasks) const {
   auto holder = current_driver();
   if (!holder) return fail(std::move(holder.error()));
-  if (*holder && !left_in_order(record_path("driver-" + std::to_string((*holder)->epoch)))) {
+  if (*holder && !has_left((*holder)->epoch)) {
     if (auto error = refusal(path_, **holder, take_over_other_host)) return fail(std::move(*error));
   }
   const ProcessIdentity self = own_identity();

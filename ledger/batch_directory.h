@@ -31,9 +31,11 @@ struct BatchInfo {
   std::string boot_id;  ///< kernel boot id of the maker's host
   std::string cwd;      ///< default working directory of the tasks, absolute
   std::string allot_version;
-  std::int64_t created_ns = 0;           ///< Unix time
-  RequestedResources default_resources;  ///< of tasks that state none themselves, field by field
-  std::string retry;                     ///< rules of the batch, as engine/retry_policy.h writes them
+  std::int64_t created_ns = 0;               ///< Unix time
+  RequestedResources default_resources;      ///< of tasks that state none themselves, field by field
+  std::string retry;                         ///< rules of the batch, as engine/retry_policy.h writes them
+  std::optional<std::uint32_t> max_running;  ///< tasks queued or running at once, instead of the cluster's
+  std::int64_t begin_ns = 0;                 ///< Unix time before which nothing is submitted; 0: at once
 };
 
 /// Who drives (or drove) a batch.
@@ -75,6 +77,9 @@ class BatchDirectory {
 
   /// The highest epoch and who holds it; nothing for a batch that was never driven.
   Result<std::optional<DriverIdentity>> current_driver() const;
+
+  /// True if that driver has said at the end of its records that it leaves.
+  bool has_left(std::uint64_t epoch) const;
 
   /// Becomes the driver: makes epochs/N with N one above the highest. Refused with fix_request, naming the holder,
   /// while the holder lives on this host (pid, start time and boot id agree), or sits on another host unless

@@ -9,11 +9,9 @@
 #include "ledger/time_text.h"
 
 namespace allot::ledger {
-namespace {
 
 using nlohmann::json;
 
-// JSON text is UTF-8, paths may be anything: what is no UTF-8 is written as {"hex": "…"}.
 json text_to_json(const std::string& text) {
   json value = text;
   try {
@@ -40,6 +38,8 @@ std::optional<std::string> text_from_json(const json& value) {
   for (std::size_t i = 0; i < hex.size(); i += 2) text += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
   return text;
 }
+
+namespace {
 
 json resources_to_json(const RequestedResources& r) {
   json value = json::object();
@@ -192,6 +192,8 @@ std::string to_json(const BatchInfo& info) {
       {"created_ns", info.created_ns},   {"default_resources", resources_to_json(info.default_resources)},
   };
   if (!info.retry.empty()) object["retry"] = text_to_json(info.retry);
+  if (info.max_running) object["max_running"] = *info.max_running;
+  if (info.begin_ns != 0) object["begin_ns"] = info.begin_ns;
   return object.dump(2) + "\n";
 }
 
@@ -224,6 +226,8 @@ Result<BatchInfo> parse_batch_info(std::string_view text, const std::string& pat
   fields.read("allot_version", info.allot_version);
   fields.read("created_ns", info.created_ns);
   fields.read_if_there("retry", info.retry);
+  fields.read_if_there("max_running", info.max_running);
+  if (object->contains("begin_ns")) fields.read("begin_ns", info.begin_ns);
   if (const json* resources = fields.find("default_resources")) {
     read_resources(*resources, path, info.default_resources, fields);
   }

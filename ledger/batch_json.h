@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// batch.json and the files of epochs/ as JSON. Internal to the ledger.
+// batch.json and the files of epochs/ as JSON. For the ledger and those who pass on what is in it.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -9,6 +11,11 @@
 #include "protocol/result.h"
 
 namespace allot::ledger {
+
+/// JSON text is UTF-8, paths may be anything: what is no UTF-8 is written as {"hex": "…"}.
+nlohmann::json text_to_json(const std::string& text);
+/// The inverse; nothing for anything else.
+std::optional<std::string> text_from_json(const nlohmann::json& value);
 
 std::string to_json(const BatchInfo& info);
 std::string to_json(const DriverIdentity& driver);

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string>
 #include <vector>
+
+#include "protocol/result.h"
 
 namespace allot {
 
@@ -70,5 +73,10 @@ class StepRanges {
  private:
   std::vector<StepRange> ranges_;
 };
+
+/// "0-9,12" as ranges, ascending. Errors: fix_request, quoting the part that is wrong.
+Result<StepRanges> parse_steps(const std::string& text);
+/// The inverse.
+std::string to_text(const StepRanges& steps);
 
 }  // namespace allot

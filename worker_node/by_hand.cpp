@@ -34,32 +34,6 @@ wire::SubmissionInfo info_of(const IntentRecord& intent) {
 
 }  // namespace
 
-Result<StepRanges> parse_steps(const std::string& text) {
-  StepRanges ranges;
-  std::size_t from = 0;
-  while (from <= text.size()) {
-    const std::size_t comma = std::min(text.find(',', from), text.size());
-    const std::string part = text.substr(from, comma - from);
-    std::uint64_t first = 0, last = 0;
-    const char* begin = part.data();
-    const char* end = begin + part.size();
-    auto result = std::from_chars(begin, end, first);
-    last = first;
-    if (result.ec == std::errc() && result.ptr != end && *result.ptr == '-') {
-      result = std::from_chars(result.ptr + 1, end, last);
-    }
-    const bool good = result.ec == std::errc() && result.ptr == end && first <= last && last <= kMaxArrayStep &&
-                      (ranges.empty() || first > ranges.back());
-    if (!good) {
-      return fail(ErrorCode::fix_request, "steps \"" + text + "\": \"" + part +
-                                              "\" is not a step or a range (such as 0-9) above those before it");
-    }
-    for (std::uint64_t step = first; step <= last; ++step) ranges.append(step);
-    from = comma + 1;
-  }
-  return ranges;
-}
-
 int run_by_hand(const WorkerNodeOptions& options, const std::string& text) {
   auto steps = parse_steps(text);
   if (!steps) return complain(2, steps.error().message);

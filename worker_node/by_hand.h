@@ -5,13 +5,9 @@
 #include <string>
 
 #include "protocol/result.h"
-#include "protocol/step_ranges.h"
 #include "worker_node/worker_node.h"
 
 namespace allot {
-
-/// "0-9,12" as ranges, ascending. Errors: fix_request, quoting the part that is wrong.
-Result<StepRanges> parse_steps(const std::string& text);
 
 /// Runs the steps under their newest submission in the ledger; a step that has been started or superseded is left
 /// alone, and said so on stderr. Nothing is run while another process runs one of the steps by hand, or a driver lives

@@ -195,13 +195,7 @@ Result<std::vector<std::string>> LocalDistributor::build_worker_node_command(con
   if (batch_directory.empty() || batch_directory[0] != '/') {
     return fail(ErrorCode::fix_request, "batch directory \"" + batch_directory + "\" is no absolute path");
   }
-  std::string list;
-  for (const StepRange& range : steps.ranges()) {
-    if (!list.empty()) list += ',';
-    list += std::to_string(range.first);
-    if (range.count > 1) list += "-" + std::to_string(range.first + range.count - 1);
-  }
-  return std::vector<std::string>{entry_point_, "--batch", batch_directory, "--steps", list};
+  return std::vector<std::string>{entry_point_, "--batch", batch_directory, "--steps", to_text(steps)};
 }
 
 Result<std::map<std::string, UsageStats>> LocalDistributor::get_usage_stats(const std::vector<std::string>& ids) {

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+// A batch that is there already: who drives it, and how this process becomes its driver.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "cli/driving.h"
+#include "engine/recovery.h"
+#include "ledger/batch_directory.h"
+#include "ledger/fold.h"
+#include "process/identity.h"
+
+namespace allot::cli {
+
+/// Who drives a batch, as far as it can be seen from here.
+struct Holder {
+  enum class State {
+    none,       ///< nobody ever did: its tasks were not read to the end
+    left,       ///< in order
+    alive,      ///< a process of this host
+    gone,       ///< it ended without a word, or its host was booted since
+    elsewhere,  ///< another host's: not to be seen
+  } state = State::none;
+  std::optional<DriverIdentity> driver;
+
+  ProcessIdentity process() const { return {static_cast<pid_t>(driver->pid), driver->start_ticks}; }
+};
+/// Errors: gave_up (the claims cannot be read).
+Result<Holder> holder_of(const BatchDirectory& batch);
+
+/// "process 12 on node3".
+std::string describe(const DriverIdentity& driver);
+
+/// The batch of that name or path. Errors: fix_request, gave_up.
+Result<BatchDirectory> open_batch(const std::string& name);
+
+struct TakenOver {
+  ClusterParts parts;
+  DriverIdentity driver;
+  std::optional<DriverIdentity> previous;
+};
+/// Opens the batch's cluster (or the one that the options name) and claims the batch.
+Result<TakenOver> take_over(Services& services, const BatchDirectory& batch, const DrivingOptions& options,
+                            bool from_other_host);
+
+/// The begin of a driver that takes over. Tells what it found.
+BeginState begin_again(const std::optional<DriverIdentity>& previous, RecoveryRequest request = {});
+
+}  // namespace allot::cli
