@@ -71,16 +71,15 @@ Result<std::optional<nlohmann::json>> ask_if_driven(const BatchDirectory& batch,
       case Holder::State::gone:
         return std::optional<nlohmann::json>();
       case Holder::State::elsewhere:
-        return fail(ErrorCode::fix_request, fmt::format("{}: is driven by {}; ask there", batch.path(),
-                                                        describe(*holder->driver)));
+        return fail(ErrorCode::fix_request,
+                    fmt::format("{}: is driven by {}; ask there", batch.path(), describe(*holder->driver)));
       case Holder::State::alive:
         break;
     }
     auto reply = ask_driver(holder->process(), request, timeout);
     if (reply) return std::optional(std::move(*reply));
     // It is leaving, or is about to listen: what it says at the end decides.
-    const bool may_be_leaving =
-        reply.error().code == ErrorCode::not_available || reply.error().code == ErrorCode::gone;
+    const bool may_be_leaving = reply.error().code == ErrorCode::not_available || reply.error().code == ErrorCode::gone;
     if (!may_be_leaving || tries == 2) {
       return fail(reply.error().with_context(batch.path() + ": its driver"));
     }

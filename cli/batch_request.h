@@ -24,9 +24,9 @@ struct SelectionOptions {
   Result<TaskSelection> selection() const;
 };
 
-/// Asks the driver of the batch, if one lives on this host. Nothing: none does, and nobody else drives it. A driver that
-/// ends while it is asked is waited for, and counts as one that does not live. Errors: the driver's own, and a driver on
-/// another host.
+/// Asks the driver of the batch, if one lives on this host. Nothing: none does, and nobody else drives it. A driver
+/// that ends while it is asked is waited for, and counts as one that does not live. Errors: the driver's own, and a
+/// driver on another host.
 Result<std::optional<nlohmann::json>> ask_if_driven(const BatchDirectory& batch, const nlohmann::json& request,
                                                     std::chrono::milliseconds timeout);
 

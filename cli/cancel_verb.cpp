@@ -114,7 +114,8 @@ class CancelVerb final : public Verb {
       one.error = fold.error();
       return;
     }
-    const auto open = fold->count(TaskState::waiting) + fold->count(TaskState::queued) + fold->count(TaskState::running);
+    const auto open =
+        fold->count(TaskState::waiting) + fold->count(TaskState::queued) + fold->count(TaskState::running);
     CancelCount count;
     count.ended = fold->size();
     if (selection.steps) {
@@ -131,9 +132,9 @@ class CancelVerb final : public Verb {
       RecoveryRequest request;
       request.leave_others = true;
       ProgressDisplay display(ProgressDisplay::Mode::quiet, {});
-      const auto result = drive_quietly(taken->parts, batch, taken->driver, grace, stop, display,
-                                        {begin_again(taken->previous, request),
-                                         [&](BatchRun& run) { count = run.cancel(selection, grace); }});
+      const auto result = drive_quietly(
+          taken->parts, batch, taken->driver, grace, stop, display,
+          {begin_again(taken->previous, request), [&](BatchRun& run) { count = run.cancel(selection, grace); }});
       if (!result) {
         one.error = result.error();
         return;
@@ -143,8 +144,8 @@ class CancelVerb final : public Verb {
       if (after) left = after->count(TaskState::queued) + after->count(TaskState::running);
       left = std::min(left, count.asked);
     }
-    one.reply = {{"withdrawn", count.withdrawn}, {"ended", count.asked - left}, {"had_ended", count.ended},
-                 {"left", left}};
+    one.reply = {
+        {"withdrawn", count.withdrawn}, {"ended", count.asked - left}, {"had_ended", count.ended}, {"left", left}};
   }
 
   int tell(StandardOutput& out, const Cancelled& one) const {

@@ -67,6 +67,7 @@ std::string wrap(const std::string& text, std::size_t indent, std::size_t width)
 
 CommandLine::CommandLine() : app_("Runs many shell commands and never lies about what became of them.", "allot") {
   verbs_.push_back(make_run_verb());
+  verbs_.push_back(make_submit_verb());
   verbs_.push_back(make_resume_verb());
   verbs_.push_back(make_status_verb());
   verbs_.push_back(make_output_verb());
@@ -77,6 +78,7 @@ CommandLine::CommandLine() : app_("Runs many shell commands and never lies about
   verbs_.push_back(make_throttle_verb());
   verbs_.push_back(make_explain_verb());
   verbs_.push_back(make_clusters_verb());
+  verbs_.push_back(make_driver_verb());
   verbs_.push_back(make_docs_verb(*this));
   app_.set_version_flag("--version", std::string("allot ") + ALLOT_VERSION, "Print the version and leave");
   app_.set_help_flag("-h,--help", "Print this help and leave");

@@ -70,8 +70,8 @@ class ExplainVerb final : public Verb {
     if (!fold) return fail(fold.error());
     for (std::uint64_t step = 0; step < fold->size(); ++step) {
       const FoldedTask& task = fold->task(step);
-      const bool is_open = task.state == TaskState::waiting || task.state == TaskState::queued ||
-                           task.state == TaskState::running;
+      const bool is_open =
+          task.state == TaskState::waiting || task.state == TaskState::queued || task.state == TaskState::running;
       if (!is_open || !selection.contains(step)) continue;
       std::string text = "nobody drives the batch: allot resume " + shown_name(batch.path()) + " goes on with it";
       if (task.is_held) text = "it is held (allot release), and " + text;

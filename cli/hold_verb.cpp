@@ -23,8 +23,8 @@ Result<StepRanges> unstarted(const BatchDirectory& batch, const TaskSelection& s
   StepRanges steps;
   for (std::uint64_t step = 0; step < fold->size(); ++step) {
     const TaskState state = fold->task(step).state;
-    const bool is_wanted = (state == TaskState::waiting && selection.waiting) ||
-                           (state == TaskState::queued && selection.queued);
+    const bool is_wanted =
+        (state == TaskState::waiting && selection.waiting) || (state == TaskState::queued && selection.queued);
     if (is_wanted && selection.contains(step)) steps.append(step);
   }
   return steps;
@@ -39,8 +39,9 @@ class HoldVerb final : public Verb {
     return is_hold_ ? "Keep tasks of a batch from starting" : "Let held tasks start again";
   }
   VerbText text() const override {
-    const std::string status = "\n\nExit status: 0 if it was done; 2 for wrong usage, no such batch, or one that is "
-                               "driven on another host; 3 if the batch cannot be read or written.";
+    const std::string status =
+        "\n\nExit status: 0 if it was done; 2 for wrong usage, no such batch, or one that is "
+        "driven on another host; 3 if the batch cannot be read or written.";
     if (!is_hold_) {
       return {{"release [OPTIONS] BATCH"},
               "Lets tasks go on that allot hold has kept from starting." + status,
@@ -96,13 +97,13 @@ class ThrottleVerb final : public Verb {
   std::string name() const override { return "throttle"; }
   std::string summary() const override { return "Change how many tasks of a batch run at once"; }
   VerbText text() const override {
-    return {{"throttle BATCH N", "throttle BATCH none"},
-            "From now on at most N tasks of the batch are queued or running at once, whatever it was before. What is "
-            "queued or runs already goes on. It outlives the driver: it counts after a resume, too.\n\n"
-            "Exit status: 0 if it was done; 2 for wrong usage, no such batch, or one that is driven on another host; 3 "
-            "if the batch cannot be read or written.",
-            {{"allot throttle 06ecx1 10", "ten at once"},
-             {"allot throttle 06ecx1 none", "as many as the cluster takes"}}};
+    return {
+        {"throttle BATCH N", "throttle BATCH none"},
+        "From now on at most N tasks of the batch are queued or running at once, whatever it was before. What is "
+        "queued or runs already goes on. It outlives the driver: it counts after a resume, too.\n\n"
+        "Exit status: 0 if it was done; 2 for wrong usage, no such batch, or one that is driven on another host; 3 "
+        "if the batch cannot be read or written.",
+        {{"allot throttle 06ecx1 10", "ten at once"}, {"allot throttle 06ecx1 none", "as many as the cluster takes"}}};
   }
 
   void describe(CLI::App& app) override {

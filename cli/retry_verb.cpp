@@ -20,7 +20,8 @@ class RetryVerb final : public Verb {
   std::string summary() const override { return "Run again what failed"; }
   VerbText text() const override {
     return {
-        {"retry [OPTIONS] --failed BATCH", "retry [OPTIONS] --steps STEPS BATCH", "retry [OPTIONS] --class CLASS BATCH"},
+        {"retry [OPTIONS] --failed BATCH", "retry [OPTIONS] --steps STEPS BATCH",
+         "retry [OPTIONS] --class CLASS BATCH"},
         "Runs failed tasks of a batch again, whatever their budgets were, and the tasks that were abandoned because of "
         "them. Nothing else of the batch is run: what is done stays done, and what was never run is left to allot "
         "resume. While a driver has the batch, it is asked to do so, and this command comes back at once; otherwise "
@@ -60,8 +61,7 @@ class RetryVerb final : public Verb {
       if (!reply) return tell_failure(reply.error());
       if (*reply) {
         tell(fmt::format("allot: its driver runs {} of the batch again; allot status {} shows them",
-                         plural((*reply)->value("tasks", std::uint64_t{0}), "failed task"),
-                         shown_name(batch->path())));
+                         plural((*reply)->value("tasks", std::uint64_t{0}), "failed task"), shown_name(batch->path())));
         return kSuccess;
       }
     }

@@ -6,12 +6,14 @@
 #include <spdlog/spdlog.h>
 #include <CLI/CLI.hpp>
 
+#include "cli/background.h"
 #include "cli/console.h"
 #include "cli/driving.h"
 #include "cli/summary.h"
 #include "cli/verb.h"
 #include "engine/batch_home.h"
 #include "engine/batch_maker.h"
+#include "engine/driver_log.h"
 #include "engine/retry_policy.h"
 #include "engine/task_source.h"
 #include "protocol/distributor_id.h"
@@ -22,8 +24,13 @@ namespace {
 
 class RunVerb final : public Verb {
  public:
-  std::string name() const override { return "run"; }
-  std::string summary() const override { return "Run shell lines, or a command for many arguments"; }
+  explicit RunVerb(bool is_submit) : is_submit_(is_submit) {}
+
+  std::string name() const override { return is_submit_ ? "submit" : "run"; }
+  std::string summary() const override {
+    return is_submit_ ? "Leave a batch to the background and come back at once"
+                      : "Run shell lines, or a command for many arguments";
+  }
   VerbText text() const override;
   bool takes_command() const override { return true; }
   void take_command(std::vector<std::string>&& words) override {
@@ -36,7 +43,11 @@ class RunVerb final : public Verb {
            "FILE", file_,
            "Tasks: a shell line per line, or JSON lines if the first visible character is {; - is standard input")
         ->type_name("FILE");
-    driving_.describe(app);
+    if (is_submit_) {
+      describe_submit(app);
+    } else {
+      driving_.describe(app);
+    }
     app.add_option("--each", each_, "Run COMMAND once for each line of this file (-: standard input)")
         ->type_name("FILE");
     app.add_flag("-0,--null", null_, "The items of --each, or the lines of FILE, end with NUL instead of newline");
@@ -69,6 +80,8 @@ class RunVerb final : public Verb {
   int run(Services& services) override;
 
  private:
+  void describe_submit(CLI::App& app);
+  int submit(const MadeBatch& batch);
   Result<std::unique_ptr<TaskSource>> make_source(int interrupt_descriptor) const;
   Result<std::unique_ptr<TaskSource>> make_template_source(int interrupt_descriptor) const;
   Result<RequestedResources> default_resources() const;
@@ -81,10 +94,59 @@ class RunVerb final : public Verb {
   std::vector<std::string> retry_;
   bool null_ = false, lines_ = false, jsonl_ = false, allow_empty_ = false;
   bool has_command_ = false;
+  const bool is_submit_;
+  bool parsable_ = false;
+  std::string idle_ = "10s";
   std::vector<std::string> words_;  // behind "--"
 };
 
+void RunVerb::describe_submit(CLI::App& app) {
+  app.add_option("-c,--cluster", driving_.cluster,
+                 "Cluster to run on, by name or by the path of its file (see allot clusters)")
+      ->type_name("CLUSTER");
+  app.add_flag("--parsable", parsable_, "Print the batch's id (or its directory, with --batch-dir) and nothing else");
+  app.add_option("--driver-idle", idle_,
+                 "How long a background driver that is started by this command stays without a batch; default 10s")
+      ->type_name("TIME");
+}
+
+// The driver of a batch that was made here says that it leaves; the one in the background takes over.
+int RunVerb::submit(const MadeBatch& batch) {
+  const auto idle = parse_duration(idle_);
+  if (!idle) return tell_failure(idle.error().with_context("--driver-idle"));
+  const std::string& path = batch.directory.path();
+  const std::string resume_hint = "; nothing is lost: allot resume " + shown_name(path);
+  auto log = DriverLog::open(batch.directory, batch.driver);
+  if (!log) return tell_failure({ErrorCode::gave_up, log.error().message + resume_hint});
+  log->note(EndedRecord{kHandedOver, unix_nanoseconds()});
+  if (auto synced = log->sync(); !synced) {
+    return tell_failure({ErrorCode::gave_up, synced.error().message + resume_hint});
+  }
+  auto left = leave_to_background(batch.directory.info().cluster, batch.directory, std::chrono::milliseconds(*idle));
+  if (!left) return tell_failure({ErrorCode::gave_up, left.error().message + resume_hint});
+  const std::string name = shown_name(path);
+  const bool is_id = name == batch.directory.info().batch_id;
+  if (parsable_) return print_or_fail((is_id ? name : path) + "\n");
+  return print_or_fail(fmt::format("batch: {}\nnext:  allot wait {}\n       allot status {}\n       allot cancel {}\n",
+                                   printable(path), name, name, name));
+}
+
 VerbText RunVerb::text() const {
+  if (is_submit_) {
+    return {{"submit [OPTIONS] FILE|-", "submit [OPTIONS] -- COMMAND... ::: ARGUMENT... [::: ARGUMENT...]",
+             "submit [OPTIONS] --each FILE|- [-0] -- COMMAND...", "submit [OPTIONS] --array N -- COMMAND...",
+             "submit [OPTIONS] -- COMMAND..."},
+            "Takes tasks as allot run does, and comes back as soon as the batch is on disk: a driver in the background "
+            "runs it, one per user and cluster, which is started when it is needed, shares the cluster's slots between "
+            "its batches and leaves when it has had none for a while. Tasks get the environment of this command, but "
+            "for what looks like a secret. What the background driver was doing when it was killed, or the host was "
+            "booted, the next one goes on with.\n\n"
+            "Exit status: 0 if the batch is in the background's hands; 2 for wrong usage or bad input; 3 if the "
+            "machine is short of something or the cluster cannot be used.",
+            {{"allot submit lines.txt", "a shell line per task"},
+             {"id=$(allot submit --parsable --array 100 -- ./simulate --seed {#})", "its id, for a script"},
+             {"allot wait \"$id\"", "until it has ended"}}};
+  }
   return {
       {"run [OPTIONS] FILE|-", "run [OPTIONS] -- COMMAND... ::: ARGUMENT... [::: ARGUMENT...]",
        "run [OPTIONS] --each FILE|- [-0] -- COMMAND...", "run [OPTIONS] --array N -- COMMAND...",
@@ -251,6 +313,7 @@ int RunVerb::run(Services& services) {
   if (!driving_.quiet) {
     for (const auto& note : (*source)->notes()) tell("allot: " + note);
   }
+  if (is_submit_) return submit(*batch);
   return drive(*parts, batch->directory, batch->driver, driving_, *grace, stop,
                {[&batch](const DriverContext&) -> Result<BatchState> { return fresh_state(std::move(batch->plan)); }});
 }
@@ -258,7 +321,10 @@ int RunVerb::run(Services& services) {
 }  // namespace
 
 std::unique_ptr<Verb> make_run_verb() {
-  return std::make_unique<RunVerb>();
+  return std::make_unique<RunVerb>(false);
+}
+std::unique_ptr<Verb> make_submit_verb() {
+  return std::make_unique<RunVerb>(true);
 }
 
 }  // namespace allot::cli

@@ -53,6 +53,7 @@ class Verb {
 };
 
 std::unique_ptr<Verb> make_run_verb();
+std::unique_ptr<Verb> make_submit_verb();
 std::unique_ptr<Verb> make_resume_verb();
 std::unique_ptr<Verb> make_status_verb();
 std::unique_ptr<Verb> make_output_verb();
@@ -63,6 +64,7 @@ std::unique_ptr<Verb> make_hold_verb();
 std::unique_ptr<Verb> make_release_verb();
 std::unique_ptr<Verb> make_throttle_verb();
 std::unique_ptr<Verb> make_explain_verb();
+std::unique_ptr<Verb> make_driver_verb();
 
 class CommandLine;
 /// Generates man page and completion from `line`, which outlives it.

@@ -42,6 +42,8 @@ bool is_wanted(const TaskSelection& selection, TaskStage stage) {
 
 CancelCount BatchRun::cancel(const TaskSelection& selection, std::chrono::milliseconds grace) {
   CancelCount count;
+  CancelledRecord record;
+  record.at_ns = unix_nanoseconds();
   std::vector<std::uint32_t> withdrawn;
   for_each_step(selection, board_.size(), [&](std::uint64_t step) {
     const TaskStage stage = board_[step].stage;
@@ -50,6 +52,7 @@ CancelCount BatchRun::cancel(const TaskSelection& selection, std::chrono::millis
       return;
     }
     if (!is_wanted(selection, stage)) return;
+    record.steps.append(step);
     TaskCell& cell = board_.edit(step);
     if (!is_submitted(stage)) {
       withdrawn.push_back(static_cast<std::uint32_t>(step));
@@ -62,6 +65,7 @@ CancelCount BatchRun::cancel(const TaskSelection& selection, std::chrono::millis
     ++cancelling_;
   });
   count.withdrawn = withdrawn.size();
+  if (!record.steps.empty()) context_.log.note(record);
   // First all of them, so that none is abandoned because of another one that was cancelled with it.
   for (const std::uint32_t step : withdrawn) withdraw(step);
   for (const std::uint32_t step : withdrawn) release_dependents(step);
@@ -155,6 +159,19 @@ std::uint64_t BatchRun::release(const TaskSelection& selection) {
   context_.log.note(record);
   has_news_ = true;
   return record.steps.size();
+}
+
+// Of what an earlier driver was to end, and did not live to.
+void BatchRun::cancel_adopted() {
+  TaskSelection selection;
+  selection.steps.emplace();
+  for (std::uint64_t step = 0; step < board_.size(); ++step) {
+    const TaskCell& cell = board_[step];
+    if (!cell.is_cancelled) continue;
+    board_.edit(step).is_cancelled = false;
+    if (!has_ended(cell.stage)) selection.steps->append(step);
+  }
+  if (!selection.steps->empty()) cancel(selection, context_.settings.grace);
 }
 
 // Of what an earlier driver submitted and its user held.

@@ -50,6 +50,7 @@ BatchRun::~BatchRun() = default;
 
 void BatchRun::begin() {
   seed();
+  cancel_adopted();
   has_news_ = true;
 }
 

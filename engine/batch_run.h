@@ -141,6 +141,7 @@ class BatchRun {
   void end_cancelling(std::uint64_t step);
   void drop_unready();
   void hold_adopted();
+  void cancel_adopted();
   void reopen_dependents(std::vector<std::uint32_t> causes);
   std::string explain_waiting(std::uint64_t step) const;
   std::string explain_ready() const;

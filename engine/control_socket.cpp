@@ -222,8 +222,8 @@ Result<json> ask_driver(const ProcessIdentity& driver, const json& request, std:
   if (!fd) return fail(errno_error(errno, "a socket"));
   if (!address || ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) {
     if (address && errno == EAGAIN) return fail(ErrorCode::retry_later, who + " is too busy to be asked; try again");
-    return fail(ErrorCode::not_available, who + " cannot be asked: it does not listen" +
-                                              (address ? " (" + errno_text(errno) + ")" : ""));
+    return fail(ErrorCode::not_available,
+                who + " cannot be asked: it does not listen" + (address ? " (" + errno_text(errno) + ")" : ""));
   }
   if (!is_own_peer(fd.get())) return fail(ErrorCode::fix_request, who + " belongs to another user");
   std::string out = line_of(request), in;

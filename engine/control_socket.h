@@ -77,8 +77,8 @@ class ControlServer {
 /// {"error": text, "code": name}.
 nlohmann::json error_reply(const Error& error);
 
-/// Asks a driver on this host. Errors: not_available (it does not listen: it has ended, or is of an older version), gone
-/// (it ended before it answered), retry_later (no answer in time), and the driver's own.
+/// Asks a driver on this host. Errors: not_available (it does not listen: it has ended, or is of an older version),
+/// gone (it ended before it answered), retry_later (no answer in time), and the driver's own.
 Result<nlohmann::json> ask_driver(const ProcessIdentity& driver, const nlohmann::json& request,
                                   std::chrono::milliseconds timeout);
 

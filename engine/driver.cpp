@@ -47,6 +47,10 @@ BatchRun& Driver::add(const DriverContext& context, BatchState state) {
   } else {
     run.begin();
   }
+  if (const auto kept = expected_.find(run.path()); kept != expected_.end()) {
+    for (const Event& event : kept->second) run.take_event(event);
+    expected_.erase(kept);
+  }
   if (stop_requests_ > 0) run.request_stop(stop_requests_);
   return run;
 }
@@ -113,7 +117,11 @@ bool Driver::take_events() {
     cursor_ = event.sequence;
     // Of a batch that is over here nothing more is wanted: the ledger keeps it as evidence.
     if (run == nullptr || run->path() != event.batch_directory) run = find(event.batch_directory);
-    if (run != nullptr) run->take_event(event);
+    if (run != nullptr) {
+      run->take_event(event);
+    } else if (const auto kept = expected_.find(event.batch_directory); kept != expected_.end()) {
+      kept->second.push_back(event);
+    }
   }
   return !events->empty();
 }

@@ -38,8 +38,13 @@ class Driver {
   /// The batch at that path; null if it is not driven here.
   BatchRun* find(const std::string& batch_path);
   const std::vector<std::unique_ptr<BatchRun>>& batches() const { return batches_; }
+  /// From now on events of a batch that is about to be added are kept for it, until add() or forget().
+  void expect(const std::string& batch_path) { expected_[batch_path]; }
+  void forget(const std::string& batch_path) { expected_.erase(batch_path); }
   /// Of a batch that is over.
   void remove(const BatchRun& run);
+
+  bool is_stopping() const { return stop_requests_ > 0; }
 
   /// All that there is to do now. True: there is more, do not wait.
   bool round();
@@ -67,6 +72,7 @@ class Driver {
   std::vector<std::unique_ptr<BatchRun>> batches_;
   std::unordered_map<std::string, BatchRun*> by_path_;
   std::unordered_map<std::uint32_t, BatchRun*> by_number_;
+  std::unordered_map<std::string, std::vector<Event>> expected_;
   std::uint32_t next_number_ = 1;
   int stop_requests_ = 0;
   std::uint64_t cursor_ = 0;

@@ -142,6 +142,7 @@ class Recovery {
       TaskCell& cell = board.edit(step);
       cell.submission = task.submission;
       cell.is_held = task.is_held;
+      cell.is_cancelled = request_.keep_cancelled && task.is_cancelled;
       cell.attempt = static_cast<std::uint16_t>(std::min<std::uint32_t>(task.attempts, UINT16_MAX - 1));
       switch (task.state) {
         case TaskState::waiting:
@@ -164,7 +165,8 @@ class Recovery {
             cell.exit_class = task.exit_class;
             break;
           }
-          if (!request_.leave_others && (runs_again(task.exit_class) || ALLOT_SABOTAGED("engine_rerun_finished"))) {
+          if (!request_.leave_others && !(request_.keep_cancelled && task.is_cancelled) &&
+              (runs_again(task.exit_class) || ALLOT_SABOTAGED("engine_rerun_finished"))) {
             cell.has_end = true;
             cell.exit_class = task.exit_class;
             if (task.attempts > 1) note_history(details, step);

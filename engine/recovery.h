@@ -24,6 +24,7 @@ struct RecoveryRequest {
   std::optional<TaskSelection> run_again;  ///< failed tasks that are to run again, whatever their budget
   std::optional<ExitClass> only_class;     ///< of those, only the ones that ended so
   bool leave_others = false;               ///< what waits, and is not among these, is not to be run
+  bool keep_cancelled = false;             ///< what the user cancelled is not to run again
 };
 
 /// Asks the distributor (which has been started) about every submission with unfinished steps, records a verdict on

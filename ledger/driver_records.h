@@ -92,6 +92,12 @@ struct HeldRecord {
   std::int64_t at_ns = 0;
 };
 
+/// Steps that the user cancelled: no driver runs them again unless the user asks for it (allot resume, allot retry).
+struct CancelledRecord {
+  StepRanges steps;
+  std::int64_t at_ns = 0;
+};
+
 /// How many tasks of the batch may be queued or running at once, from now on.
 struct ThrottleRecord {
   std::uint32_t max_running = 0;  ///< 0: as many as the cluster takes

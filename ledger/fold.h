@@ -50,6 +50,7 @@ struct FoldedTask {
   std::uint32_t attempts = 0;        ///< runs that started, all submissions together
   bool is_retry_due = false;         ///< the current run has ended, and another one was decided on
   bool is_held = false;              ///< not to start until it is released
+  bool is_cancelled = false;         ///< by the user, and not submitted since
   std::uint64_t started_offset = 0;  ///< frame of the started record, 0: none
   std::uint64_t end_offset = 0;      ///< frame of the finished, verdict, withdrawn or abandoned record
 };

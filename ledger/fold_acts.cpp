@@ -19,7 +19,8 @@ void FoldBuilder::apply(const DriverAct& act) {
     case DriverAct::Kind::retry:
       return apply_retry(act);
     case DriverAct::Kind::held:
-      return apply_held(act);
+    case DriverAct::Kind::cancelled:
+      return apply_mark(act);
     case DriverAct::Kind::throttle:
       fold_.max_running_ = act.key.submission;
       return;
@@ -41,6 +42,7 @@ void FoldBuilder::apply_intent(const DriverAct& act) {
       FoldedTask& task = fold_.tasks_[step];
       if (act.key.submission <= task.submission) continue;
       set_current(task, static_cast<std::uint32_t>(step), {0, act.key.submission, 0});
+      task.is_cancelled = false;
     }
   }
 }
@@ -107,10 +109,16 @@ void FoldBuilder::apply_retry(const DriverAct& act) {
   keep(RefKind::retry, act.key, act.place);
 }
 
-void FoldBuilder::apply_held(const DriverAct& act) {
+void FoldBuilder::apply_mark(const DriverAct& act) {
   for (const StepRange& range : step_lists_[act.list].ranges()) {
     const std::uint64_t end = std::min<std::uint64_t>(fold_.tasks_.size(), range.first + range.count);
-    for (std::uint64_t step = range.first; step < end; ++step) fold_.tasks_[step].is_held = act.started;
+    for (std::uint64_t step = range.first; step < end; ++step) {
+      if (act.kind == DriverAct::Kind::held) {
+        fold_.tasks_[step].is_held = act.started;
+      } else {
+        fold_.tasks_[step].is_cancelled = true;
+      }
+    }
   }
 }
 

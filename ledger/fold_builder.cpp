@@ -222,6 +222,11 @@ PayloadAnswer FoldBuilder::take(std::string_view payload, Place place) {
     act.list = static_cast<std::uint32_t>(step_lists_.size());
     step_lists_.push_back(std::move(held->steps));
     acts_.push_back(act);
+  } else if (auto* cancelled = std::get_if<CancelledRecord>(&record)) {
+    act.kind = DriverAct::Kind::cancelled;
+    act.list = static_cast<std::uint32_t>(step_lists_.size());
+    step_lists_.push_back(std::move(cancelled->steps));
+    acts_.push_back(act);
   } else if (const auto* throttle = std::get_if<ThrottleRecord>(&record)) {
     act.kind = DriverAct::Kind::throttle;
     act.key.submission = throttle->max_running;

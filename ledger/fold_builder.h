@@ -50,13 +50,13 @@ class FoldBuilder {
   };
   // What a driver wrote that depends on what was written before.
   struct DriverAct {
-    enum class Kind : std::uint8_t { intent, verdict, withdrawn, abandoned, retry, held, throttle };
+    enum class Kind : std::uint8_t { intent, verdict, withdrawn, abandoned, retry, held, throttle, cancelled };
     Kind kind = Kind::intent;
     ExitClass exit_class = ExitClass::lost;
     std::uint8_t number = 0;
     bool started = false;    // verdict: of a run that began; held: held and not released
     RunKey key;              // intent and withdrawn: the submission alone; throttle: the limit in its place
-    std::uint32_t list = 0;  // withdrawn and held: index into step_lists_
+    std::uint32_t list = 0;  // withdrawn, held, cancelled: index into step_lists_
     Place place;
   };
 
@@ -85,7 +85,7 @@ class FoldBuilder {
   void apply_withdrawn(const DriverAct& act);
   void apply_abandoned(const DriverAct& act);
   void apply_retry(const DriverAct& act);
-  void apply_held(const DriverAct& act);
+  void apply_mark(const DriverAct& act);
 
   void number_attempts();
   void settle_states();

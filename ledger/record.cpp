@@ -84,6 +84,9 @@ std::size_t room(const HeldRecord&) {
 std::size_t room(const ThrottleRecord&) {
   return 0;
 }
+std::size_t room(const CancelledRecord&) {
+  return 0;
+}
 
 // --- fields that several records have
 
@@ -458,12 +461,22 @@ void decode(Decoder& in, ThrottleRecord& r) {
   r.at_ns = in.get<std::int64_t>();
 }
 
+void encode(Encoder& out, const CancelledRecord& r, Ranges ranges) {
+  out.put(r.at_ns);
+  put_ranges(out, ranges);
+}
+
+void decode(Decoder& in, CancelledRecord& r) {
+  r.at_ns = in.get<std::int64_t>();
+  r.steps = get_ranges(in);
+}
+
 // The alternatives of Record stand in the order of RecordType.
 std::uint8_t type_of(const Record& record) {
   return static_cast<std::uint8_t>(record.index() + 1);
 }
 static_assert(std::is_same_v<std::variant_alternative_t<0, Record>, OpenedRecord>);
-static_assert(std::is_same_v<std::variant_alternative_t<11, Record>, ThrottleRecord>);
+static_assert(std::is_same_v<std::variant_alternative_t<12, Record>, CancelledRecord>);
 static_assert(std::variant_size_v<Record> == ledger::kLastRecordType);
 
 template <class R>
@@ -518,6 +531,8 @@ DecodedRecord decode_type(RecordType type, Decoder& in, std::uint64_t sequence) 
       return decode_as<HeldRecord>(in, sequence);
     case RecordType::throttle:
       return decode_as<ThrottleRecord>(in, sequence);
+    case RecordType::cancelled:
+      return decode_as<CancelledRecord>(in, sequence);
   }
   in.spoil();
   return {};

@@ -27,8 +27,9 @@ enum class RecordType : std::uint8_t {
   retry = 10,
   held = 11,
   throttle = 12,
+  cancelled = 13,
 };
-inline constexpr std::uint8_t kLastRecordType = 12;
+inline constexpr std::uint8_t kLastRecordType = 13;
 
 /// Type and sequence.
 inline constexpr std::size_t kPayloadHeadBytes = 9;
