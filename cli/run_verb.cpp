@@ -9,6 +9,7 @@
 #include "cli/background.h"
 #include "cli/console.h"
 #include "cli/driving.h"
+#include "cli/dry_run.h"
 #include "cli/summary.h"
 #include "cli/verb.h"
 #include "engine/batch_home.h"
@@ -74,6 +75,10 @@ class RunVerb final : public Verb {
         ->type_name("RULE")
         ->expected(1)
         ->take_all();
+    auto* dry_run = app.add_flag("--dry-run", dry_run_,
+                                 "Show what would be submitted, and whether the queues take it; run and keep nothing");
+    app.add_flag("--tasks", all_tasks_, "With --dry-run: every array and command, not only the first few")
+        ->needs(dry_run);
     app.add_flag("--allow-empty", allow_empty_, "No tasks at all is success instead of misuse");
   }
 
@@ -86,13 +91,15 @@ class RunVerb final : public Verb {
   Result<std::unique_ptr<TaskSource>> make_template_source(int interrupt_descriptor) const;
   Result<RequestedResources> default_resources() const;
   Result<std::string> batch_path(const std::string& id) const;
+  int tell_no_batch(const Error& error, SignalStop& stop, const std::string& empty_json) const;
+  int run_dry(const BatchInfo& info, const ClusterParts& parts, TaskSource& source, SignalStop& stop) const;
 
   DrivingOptions driving_;
   std::optional<std::string> file_, each_, batch_dir_, memory_, timeout_, queue_;
   std::optional<std::int64_t> array_, cores_, max_running_;
   std::string name_;
   std::vector<std::string> retry_;
-  bool null_ = false, lines_ = false, jsonl_ = false, allow_empty_ = false;
+  bool null_ = false, lines_ = false, jsonl_ = false, allow_empty_ = false, dry_run_ = false, all_tasks_ = false;
   bool has_command_ = false;
   const bool is_submit_;
   bool parsable_ = false;
@@ -163,11 +170,12 @@ VerbText RunVerb::text() const {
       "a second one kills at once. A batch that was cut short is finished by allot resume.\n\n"
       "Exit status: 0 if every task is done, 1 if some are not, 2 for wrong usage or bad input (also a directory that "
       "cannot be made or written), 3 if the machine is short of something or the cluster cannot be used, so that the "
-      "batch was not begun, 128+N if signal N stopped the run.",
+      "batch was not begun, 128+N if signal N stopped the run. With --dry-run: 1 if a queue would refuse some.",
       {{"allot run lines.txt", "a shell line per task"},
        {"allot run -j 8 --timeout 10m -- gzip -k {} ::: *.log", "a command per file, 8 at a time"},
        {"find . -name '*.png' -print0 | allot run -0 --each - -- optipng {}", "any file names, safely"},
-       {"allot run --array 100 -- ./simulate --seed {#}", "a hundred steps of one command"}}};
+       {"allot run --array 100 -- ./simulate --seed {#}", "a hundred steps of one command"},
+       {"allot run --dry-run tasks.jsonl", "what would be submitted, and would it be taken?"}}};
 }
 
 Result<RequestedResources> RunVerb::default_resources() const {
@@ -258,6 +266,25 @@ Result<std::unique_ptr<TaskSource>> RunVerb::make_template_source(int interrupt_
   return make_command_source(std::move(command), static_cast<std::uint64_t>(*array_), true);
 }
 
+int RunVerb::tell_no_batch(const Error& error, SignalStop& stop, const std::string& empty_json) const {
+  if (stop.take() > 0) return 128 + stop.first_signal();
+  if (error.code != ErrorCode::not_available) return tell_failure(error);
+  if (!allow_empty_) return tell_failure({ErrorCode::fix_request, error.message});
+  return driving_.json ? print_or_fail(empty_json) : kSuccess;
+}
+
+int RunVerb::run_dry(const BatchInfo& info, const ClusterParts& parts, TaskSource& source, SignalStop& stop) const {
+  if (batch_dir_) {
+    if (auto free = BatchDirectory::check_place(*batch_dir_); !free) return tell_failure(free.error());
+  }
+  auto tasks = read_tasks(info, source);
+  if (!tasks) return tell_no_batch(tasks.error(), stop, empty_dry_run_json(parts));
+  if (!driving_.quiet) {
+    for (const auto& note : source.notes()) tell("allot: " + note);
+  }
+  return show_dry_run(parts, *tasks, {driving_.json, driving_.quiet, all_tasks_}, stop);
+}
+
 int RunVerb::run(Services& services) {
   SignalStop stop;
   if (driving_.cluster.empty()) driving_.cluster = kDefaultCluster;
@@ -299,16 +326,9 @@ int RunVerb::run(Services& services) {
     info.max_running = static_cast<std::uint32_t>(*max_running_);
   }
   spdlog::debug("reading tasks from {}", (*source)->name());
+  if (dry_run_) return run_dry(info, *parts, **source, stop);
   auto batch = make_batch(*path, std::move(info), services.environment, **source);
-  if (!batch) {
-    if (stop.take() > 0) return 128 + stop.first_signal();
-    if (batch.error().code == ErrorCode::not_available && allow_empty_) {
-      return driving_.json ? print_or_fail(empty_summary_json()) : kSuccess;
-    }
-    return tell_failure(batch.error().code == ErrorCode::not_available
-                            ? Error{ErrorCode::fix_request, batch.error().message}
-                            : batch.error());
-  }
+  if (!batch) return tell_no_batch(batch.error(), stop, empty_summary_json());
   spdlog::debug("batch {} made at {}", *id, batch->directory.path());
   if (!driving_.quiet) {
     for (const auto& note : (*source)->notes()) tell("allot: " + note);

@@ -3,6 +3,7 @@
 
 #include <boost/filesystem.hpp>
 
+#include "engine/unnamed_file.h"
 #include "ledger/environment.h"
 #include "process/fault_point.h"
 
@@ -34,6 +35,21 @@ class Discard {
   bool keep_directory_;
 };
 
+// Reads every task into a new table.
+Result<BatchPlan> fill_table(const std::string& data_path, const std::string& index_path, const BatchInfo& info,
+                             TaskSource& source) {
+  auto table = TaskTableWriter::open(data_path, index_path);
+  if (!table) return fail(std::move(table.error()));
+  auto rules = parse_retry_rules(info.retry);
+  if (!rules) return fail(rules.error());
+  TaskCollector collector(std::move(*table), info.default_resources, std::move(*rules));
+  if (auto delivered = source.deliver(collector); !delivered) return fail(std::move(delivered.error()));
+  const std::uint64_t count = collector.size();
+  if (count == 0) return fail(ErrorCode::not_available, source.name() + ": holds no tasks");
+  ALLOT_FAULT_POINT("driver_table_written");
+  return collector.finish(count != 1 || source.is_explicit_array());
+}
+
 }  // namespace
 
 Result<MadeBatch> make_batch(const std::string& path, BatchInfo info, char* const* environment, TaskSource& source) {
@@ -46,25 +62,29 @@ Result<MadeBatch> make_batch(const std::string& path, BatchInfo info, char* cons
   ALLOT_FAULT_POINT("driver_batch_created");
   auto written = write_environment(directory->environment_path(), capture_environment(environment));
   if (!written) return fail(std::move(written.error()));
-  auto table = TaskTableWriter::open(directory->task_data_path(), directory->task_index_path());
-  if (!table) return fail(std::move(table.error()));
-  auto rules = parse_retry_rules(directory->info().retry);
-  if (!rules) return fail(rules.error());
-  TaskCollector collector(std::move(*table), directory->info().default_resources, std::move(*rules));
-  if (auto delivered = source.deliver(collector); !delivered) return fail(std::move(delivered.error()));
-  const std::uint64_t count = collector.size();
-  if (count == 0) return fail(ErrorCode::not_available, source.name() + ": holds no tasks");
-  ALLOT_FAULT_POINT("driver_table_written");
-  auto plan = collector.finish(count != 1 || source.is_explicit_array());
+  auto plan = fill_table(directory->task_data_path(), directory->task_index_path(), directory->info(), source);
   if (!plan) return fail(std::move(plan.error()));
   ALLOT_FAULT_POINT("driver_table_synced");
   // Only a batch whose table is whole is ever driven: a killed driver leaves either nothing to resume or all of it. The
   // claim says how much that is, so that a table which becomes shorter later is noticed.
-  auto driver = directory->claim(false, count);
+  auto driver = directory->claim(false, plan->task_count);
   if (!driver) return fail(std::move(driver.error()));
   discard.forget();
   ALLOT_FAULT_POINT("driver_claimed");
   return MadeBatch{std::move(*directory), std::move(*driver), std::move(*plan)};
+}
+
+Result<ReadTasks> read_tasks(const BatchInfo& info, TaskSource& source) {
+  if (auto checked = source.check(); !checked) return fail(std::move(checked.error()));
+  auto data = make_unnamed_file();
+  if (!data) return fail(std::move(data.error()));
+  auto index = make_unnamed_file();
+  if (!index) return fail(std::move(index.error()));
+  auto plan = fill_table(path_of(*data), path_of(*index), info, source);
+  if (!plan) return fail(std::move(plan.error()));
+  auto table = TaskTableReader::open(path_of(*data), path_of(*index));
+  if (!table) return fail(std::move(table.error()));
+  return ReadTasks{std::move(*plan), std::move(*table), std::move(*data), std::move(*index)};
 }
 
 }  // namespace allot

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Makes a batch of what a task source gives, whole or not at all.
+// Makes a batch of what a task source gives, whole or not at all; or only reads it.
 #pragma once
 
 #include <string>
@@ -7,6 +7,8 @@
 #include "engine/batch_plan.h"
 #include "engine/task_source.h"
 #include "ledger/batch_directory.h"
+#include "ledger/task_table.h"
+#include "process/fd.h"
 #include "protocol/result.h"
 
 namespace allot {
@@ -22,5 +24,16 @@ struct MadeBatch {
 /// Errors: fix_request (bad input, a directory that cannot be used: the text names it), not_available (no tasks at
 /// all), retry_later (disk full), gave_up (interrupted).
 Result<MadeBatch> make_batch(const std::string& path, BatchInfo info, char* const* environment, TaskSource& source);
+
+/// Tasks that were read and planned, and belong to no batch. What holds their commands is gone with this.
+struct ReadTasks {
+  BatchPlan plan;
+  TaskTableReader table;
+  Fd data, index;
+};
+
+/// What make_batch would make, without a batch: read and planned by the same code, kept in files without a name. Of
+/// `info` only the default resources and the retry rules count. Errors: as make_batch, but for those of a directory.
+Result<ReadTasks> read_tasks(const BatchInfo& info, TaskSource& source);
 
 }  // namespace allot

@@ -2,9 +2,9 @@
 // How a driver's work becomes submissions: grouped, split, recorded before they are made.
 #include <algorithm>
 
-#include <fmt/format.h>
-
+#include "engine/array_split.h"
 #include "engine/batch_run.h"
+#include "engine/queue_choice.h"
 #include "process/fault_point.h"
 
 namespace allot {
@@ -13,19 +13,6 @@ namespace {
 constexpr int kMostTries = 10;
 constexpr std::chrono::milliseconds kFirstPause{500};
 constexpr std::chrono::milliseconds kLongestPause{30'000};
-
-// Takes the first `count` steps out of `steps`.
-StepRanges split_front(StepRanges& steps, std::uint64_t count) {
-  StepRanges front, rest;
-  for (const auto& range : steps.ranges()) {
-    const std::uint64_t taken = std::min(count, range.count);
-    front.append_range(range.first, taken);
-    rest.append_range(range.first + taken, range.count - taken);
-    count -= taken;
-  }
-  steps = std::move(rest);
-  return front;
-}
 
 }  // namespace
 
@@ -97,26 +84,16 @@ std::optional<BatchRun::ReadyWork> BatchRun::next_work() {
   }
   fresh_.clear();
   if (ready_.empty() || wait_until_begin() > std::chrono::nanoseconds(0)) return std::nullopt;
-  const DistributorLimits limits = context_.distributor.limits();
-  std::uint64_t most = only_singles_ || !plan_.is_array ? 1 : limits.max_array_length;
-  if (limits.max_queued > 0) {
-    const std::uint64_t queued = board_.count(TaskStage::queued);
-    if (queued >= limits.max_queued) return std::nullopt;
-    most = std::min(most, limits.max_queued - queued);
-  }
-  if (const auto& most_running = context_.settings.retry.max_running) {
-    if (under_way() >= *most_running) return std::nullopt;
-    most = std::min<std::uint64_t>(most, *most_running - under_way());
-  }
-  if (room_) {
-    if (*room_ == 0) return std::nullopt;
-    most = std::min(most, *room_);
-  }
+  const ArrayLimits limits{context_.distributor.limits(), context_.settings.retry.max_running,
+                           plan_.is_array && !only_singles_};
+  std::uint64_t most = next_array_length(limits, board_.count(TaskStage::queued), board_.count(TaskStage::running));
+  if (room_) most = std::min(most, *room_);
+  if (most == 0) return std::nullopt;
   ReadyWork work = ready_.front();
   if (work.steps.size() <= most) {
     ready_.pop_front();
   } else {
-    work.steps = split_front(ready_.front().steps, most);
+    work.steps = take_front(ready_.front().steps, most);
   }
   return work;
 }
@@ -185,23 +162,9 @@ void BatchRun::submit(ReadyWork work) {
 
 const std::optional<std::string>& BatchRun::unfit_reason(std::uint32_t group) {
   const auto [found, is_new] = unfit_.try_emplace(group);
-  if (!is_new || context_.queues.empty()) return found->second;
-  const RequestedResources& resources = plan_.groups[group].resources;
-  const ClusterQueue* queue = resources.queue.empty() ? context_.queues.front().get() : nullptr;
-  std::string names;
-  for (const auto& candidate : context_.queues) {
-    if (candidate->queue_name() == resources.queue) queue = candidate.get();
-    names += (names.empty() ? "" : ", ") + candidate->queue_name();
-  }
-  if (queue == nullptr) {
-    found->second = fmt::format("cluster {} has no queue \"{}\"; it has {}", context_.distributor.cluster_name(),
-                                resources.queue, names);
-    return found->second;
-  }
-  const auto validation = queue->validate_resources(resources, true);
-  if (!validation.valid) {
-    found->second = fmt::format("queue {} of cluster {}: {}", queue->queue_name(), context_.distributor.cluster_name(),
-                                validation.message);
+  if (is_new) {
+    found->second =
+        unfit_reason_of(plan_.groups[group].resources, context_.queues, context_.distributor.cluster_name());
   }
   return found->second;
 }

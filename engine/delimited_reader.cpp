@@ -8,10 +8,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 
 #include <fmt/format.h>
+
+#include "engine/unnamed_file.h"
 
 namespace allot {
 namespace {
@@ -24,19 +25,6 @@ bool is_blank(char c) {
 
 std::int64_t change_time_ns(const struct stat& status) {
   return std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
-}
-
-Result<Fd> make_unnamed_file() {
-  const char* given = std::getenv("TMPDIR");
-  const std::string directory = given != nullptr && given[0] == '/' ? given : "/tmp";
-  Fd fd(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-  if (fd) return fd;
-  // Not every file system has unnamed files.
-  std::string name = directory + "/allot-input-XXXXXX";
-  fd.reset(::mkostemp(name.data(), O_CLOEXEC));
-  if (!fd) return fail(errno_error(errno, name));
-  ::unlink(name.c_str());
-  return fd;
 }
 
 }  // namespace

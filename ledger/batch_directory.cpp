@@ -52,28 +52,37 @@ class Undo {
   std::vector<std::string> made_;
 };
 
+tl::unexpected<Error> refused_place(const std::string& path, const std::string& why) {
+  return fail(ErrorCode::fix_request, "no batch can be made at " + path + ": " + why);
+}
+
+// About a path where something is.
+Result<void> check_existing(const std::string& path) {
+  boost::system::error_code error;
+  if (!fs::is_directory(path, error)) return refused_place(path, "it exists and is no directory");
+  if (fs::exists(fs::path(path) / "batch.json", error)) {
+    return refused_place(path, "there is a batch already; resume that one, or name another directory");
+  }
+  const bool empty = fs::is_empty(path, error);
+  if (error) return refused_place(path, errno_text(error.value()));
+  if (!empty) return refused_place(path, "the directory is not empty; name one that is empty or does not exist");
+  return {};
+}
+
 Result<void> make_batch_root(const std::string& path, Undo& undo) {
-  auto refused = [&](const std::string& why) {
-    return fail(ErrorCode::fix_request, "no batch can be made at " + path + ": " + why);
-  };
   boost::system::error_code error;
   const fs::path parent = fs::path(path).parent_path();
   fs::create_directories(parent, error);
   // Boost says EEXIST of a file where a directory should be.
-  if (error) return refused(parent.string() + ": " + errno_text(error.value() == EEXIST ? ENOTDIR : error.value()));
+  if (error) {
+    return refused_place(path, parent.string() + ": " + errno_text(error.value() == EEXIST ? ENOTDIR : error.value()));
+  }
   if (::mkdir(path.c_str(), 0700) == 0) {
     undo.remember(path);
     return {};
   }
-  if (errno != EEXIST) return refused(errno_text(errno));
-  if (!fs::is_directory(path, error)) return refused("it exists and is no directory");
-  if (fs::exists(fs::path(path) / "batch.json", error)) {
-    return refused("there is a batch already; resume that one, or name another directory");
-  }
-  const bool empty = fs::is_empty(path, error);
-  if (error) return refused(errno_text(error.value()));
-  if (!empty) return refused("the directory is not empty; name one that is empty or does not exist");
-  return {};
+  if (errno != EEXIST) return refused_place(path, errno_text(errno));
+  return check_existing(path);
 }
 
 // Names that begin with a dot are claims in the making (or left by a killed one) and the file system's own.
@@ -172,6 +181,21 @@ class ClaimFile {
 };
 
 }  // namespace
+
+Result<void> BatchDirectory::check_place(const std::string& path) {
+  if (path.empty()) return fail(ErrorCode::fix_request, "no batch can be made: its directory's path is empty");
+  const std::string clean = clean_path(path);
+  struct stat status {};
+  if (::lstat(clean.c_str(), &status) == 0) return check_existing(clean);
+  fs::path parent = fs::path(clean).parent_path();
+  while (::lstat(parent.c_str(), &status) != 0 && parent.has_relative_path()) parent = parent.parent_path();
+  boost::system::error_code ignored;
+  if (!fs::is_directory(parent, ignored)) return refused_place(clean, parent.string() + ": " + errno_text(ENOTDIR));
+  if (::access(parent.c_str(), W_OK | X_OK) != 0) {
+    return refused_place(clean, parent.string() + ": " + errno_text(errno));
+  }
+  return {};
+}
 
 Result<BatchDirectory> BatchDirectory::create(const std::string& path, BatchInfo info) {
   if (path.empty()) return fail(ErrorCode::fix_request, "no batch can be made: its directory's path is empty");

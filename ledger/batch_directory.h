@@ -59,6 +59,9 @@ class BatchDirectory {
   /// an empty directory, or cannot be written (path and reason in the text).
   static Result<BatchDirectory> create(const std::string& path, BatchInfo info);
 
+  /// Whether a batch could be made there, as far as that can be seen without making anything. Errors: as create.
+  static Result<void> check_place(const std::string& path);
+
   /// Errors: fix_request when there is no batch, or its format is newer than kBatchFormat (both numbers named); gave_up
   /// when batch.json is damaged.
   static Result<BatchDirectory> open(const std::string& path);

@@ -55,6 +55,7 @@ TEST_CASE("wrong usage") {
       {{"run", "--cores", "0", "--", "true"}, "--cores: "},
       {{"run", "--grace", "soon", "--", "true"}, "--grace: "},
       {{"run", "-c", "nowhere", "--", "true"}, "nowhere"},
+      {{"run", "--tasks", "--", "true"}, "--tasks requires --dry-run"},
       {{"run", "--batch-dir", "", "--", "true"}, "--batch-dir: the path is empty"},
       {{"status"}, "BATCH"},
       {{"status", "no-such-batch"}, "there is no batch \"no-such-batch\""},
@@ -121,6 +122,14 @@ TEST_CASE("bad input: nothing is started and nothing is left") {
       // A directory that was there stays, empty; one that was not is not left.
       CHECK(std::filesystem::exists(cli.path("batch")) == has_directory);
       CHECK(is_empty(cli.path("batch")));
+      // A dry run says the same and leaves the same.
+      arguments.insert(arguments.begin() + 1, "--dry-run");
+      const auto dry = cli.run(arguments);
+      CHECK(dry.exit_status == outcome.exit_status);
+      CHECK(dry.out.empty());
+      CHECK(dry.err == outcome.err);
+      CHECK(std::filesystem::exists(cli.path("batch")) == has_directory);
+      CHECK(is_empty(cli.path("batch")));
       std::filesystem::remove_all(cli.path("batch"));
     }
   }
@@ -140,15 +149,19 @@ TEST_CASE("a directory for the batch that cannot be used") {
   const Cli cli;
   ::mkdir(cli.path("full").c_str(), 0700);
   cli.write("full/precious", "data");
-  const auto not_empty = cli.must(2, {"run", "--batch-dir", "full", "--", "true"});
-  CHECK(not_empty.err.find("the directory is not empty") != std::string::npos);
-  CHECK(read_file(cli.path("full/precious")).value() == "data");
   cli.must(0, {"run", "--batch-dir", "used", "--", "echo", "first"});
-  const auto used = cli.must(2, {"run", "--batch-dir", "used", "--", "echo", "second"});
-  CHECK(used.err.find("there is a batch already") != std::string::npos);
+  const std::pair<const char*, const char*> places[] = {{"full", "the directory is not empty"},
+                                                        {"used", "there is a batch already"},
+                                                        {"full/precious", "it exists and is no directory"},
+                                                        {"full/precious/b", "Not a directory"}};
+  for (const auto& [place, message] : places) {
+    const auto refused = cli.must(2, {"run", "--batch-dir", place, "--", "true"});
+    INFO(refused.err);
+    CHECK(refused.err.find(message) != std::string::npos);
+    CHECK(cli.must(2, {"run", "--dry-run", "--batch-dir", place, "--", "true"}).err == refused.err);
+  }
+  CHECK(read_file(cli.path("full/precious")).value() == "data");
   CHECK(cli.output("./used", "0") == "first\n");
-  CHECK(cli.must(2, {"run", "--batch-dir", "full/precious", "--", "true"}).err.find("no directory") !=
-        std::string::npos);
 }
 
 TEST_CASE("what is missing on the machine is another exit status") {
