@@ -74,8 +74,9 @@ Json resources_json(const RequestedResources& resources) {
   Json json;
   json["cores"] = known(resources.cores);
   json["memory_bytes"] = known(resources.memory_bytes);
-  json["runtime_seconds"] =
-      resources.runtime_milliseconds ? Json(static_cast<double>(*resources.runtime_milliseconds) / 1000) : Json(nullptr);
+  json["runtime_seconds"] = resources.runtime_milliseconds
+                                ? Json(static_cast<double>(*resources.runtime_milliseconds) / 1000)
+                                : Json(nullptr);
   json["gpus"] = known(resources.gpus);
   json["ranks"] = known(resources.ranks);
   json["nodes"] = known(resources.nodes);
@@ -173,7 +174,8 @@ class DryRun {
   std::uint64_t count(SubmitTime time) const { return counts_[static_cast<std::size_t>(time)]; }
 
   // Calls `show` for the row of each step that is shown; returns how many are not.
-  Result<std::uint64_t> for_each_task(const StepRanges& steps, const std::function<void(std::uint64_t, const TaskSpec&)>& show) {
+  Result<std::uint64_t> for_each_task(const StepRanges& steps,
+                                      const std::function<void(std::uint64_t, const TaskSpec&)>& show) {
     std::uint64_t left = options_.all_tasks ? UINT64_MAX : kMostCommands;
     for (const auto& range : steps.ranges()) {
       for (std::uint64_t step = range.first; step < range.first + range.count; ++step, --left) {
@@ -218,7 +220,8 @@ class DryRun {
     std::string what = fmt::format("array {}: {}, ", number, plural(size, "task"));
     if (!tasks_.plan.is_array) what = "no array: ";
     if (submission.time == SubmitTime::later) what = fmt::format("when there is room: {}, ", plural(size, "task"));
-    if (submission.time == SubmitTime::after_others) what = fmt::format("after other tasks: {}, ", plural(size, "task"));
+    if (submission.time == SubmitTime::after_others)
+      what = fmt::format("after other tasks: {}, ", plural(size, "task"));
     return fmt::format("{}{}, queue {}{}\n", what, steps_text(submission.steps),
                        printable(queue != nullptr ? queue->queue_name() : resources.queue), resources_text(resources));
   }
@@ -230,15 +233,15 @@ class DryRun {
     text += tasks_.plan.is_array ? fmt::format("{} at once, in {}", count(SubmitTime::at_once), plural(arrays, "array"))
                                  : fmt::format("{} at once", count(SubmitTime::at_once));
     if (count(SubmitTime::later) > 0) text += fmt::format("; {} when there is room", count(SubmitTime::later));
-    if (count(SubmitTime::after_others) > 0) text += fmt::format("; {} after other tasks", count(SubmitTime::after_others));
+    if (count(SubmitTime::after_others) > 0)
+      text += fmt::format("; {} after other tasks", count(SubmitTime::after_others));
     if (limits_.max_running) text += fmt::format("; {} at a time (max_running)", *limits_.max_running);
     if (refused_ > 0) text += fmt::format("; {} would be refused", refused_);
     return text + "\n";
   }
 
   Result<void> json() {
-    const Json head =
-        head_json(parts_, tasks_.plan.task_count, counts_, refused_, submissions_.size() - shown_);
+    const Json head = head_json(parts_, tasks_.plan.task_count, counts_, refused_, submissions_.size() - shown_);
     out_.write(opened(head, "submissions"));
     for (std::size_t i = 0; i < shown_; ++i) {
       out_.write(i == 0 ? "" : ",");
@@ -262,7 +265,8 @@ class DryRun {
     json["resources"] = resources_json(resources);
     json["refusal"] = refusal ? Json(*refusal) : Json(nullptr);
     json["commands_not_shown"] =
-        options_.all_tasks ? 0 : submission.steps.size() - std::min<std::uint64_t>(submission.steps.size(), kMostCommands);
+        options_.all_tasks ? 0
+                           : submission.steps.size() - std::min<std::uint64_t>(submission.steps.size(), kMostCommands);
     out_.write(opened(json, "commands"));
     bool is_first = true;
     const auto rest = for_each_task(submission.steps, [&](std::uint64_t step, const TaskSpec& task) {

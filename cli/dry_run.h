@@ -17,7 +17,8 @@ struct DryRunOptions {
 };
 
 /// Prints the submissions of `tasks` on a cluster that was not started. Without all_tasks the output is bounded,
-/// whatever the number of tasks. Returns the exit status: kNotAll if a queue would refuse some, 128 + a signal's number.
+/// whatever the number of tasks. Returns the exit status: kNotAll if a queue would refuse some, 128 + a signal's
+/// number.
 int show_dry_run(const ClusterParts& parts, ReadTasks& tasks, const DryRunOptions& options, SignalStop& stop);
 
 /// The JSON object of no tasks at all.

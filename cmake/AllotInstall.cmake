@@ -36,3 +36,7 @@ configure_file("${CMAKE_CURRENT_LIST_DIR}/allot.pc.in" "${CMAKE_BINARY_DIR}/allo
 install(FILES "${CMAKE_BINARY_DIR}/allot.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 
 install(FILES "${CMAKE_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+
+# What --json prints, for the programs that read it.
+install(DIRECTORY "${CMAKE_SOURCE_DIR}/docs/schema/" DESTINATION "${CMAKE_INSTALL_DATADIR}/allot/schema" FILES_MATCHING
+        PATTERN "*.json")

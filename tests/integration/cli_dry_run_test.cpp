@@ -41,8 +41,9 @@ TEST_CASE("a dry run shows arrays and resources and what is refused or waits and
   const auto before = files(cli);
   const auto outcome = cli.must(1, {"run", "--dry-run", "--batch-dir", "batch", "tasks"});
   CHECK_THAT(outcome.out, ContainsSubstring("array 1: 1 task, step 0, queue default\n  step 0: touch ran\n"));
-  CHECK_THAT(outcome.out, ContainsSubstring("array 2: 1 task, step 1, queue default, 1 core, memory 64M, runtime 1m30s\n"
-                                            "  step 1: echo 'b c'\n"));
+  CHECK_THAT(outcome.out,
+             ContainsSubstring("array 2: 1 task, step 1, queue default, 1 core, memory 64M, runtime 1m30s\n"
+                               "  step 1: echo 'b c'\n"));
   CHECK_THAT(outcome.out, ContainsSubstring("4000 cores\n  would be refused: queue default of cluster multiprocess: "));
   CHECK_THAT(outcome.out, ContainsSubstring("after other tasks: 1 task, step 3, queue default\n"
                                             "  step 3: true  [after 0, 1 (any)]\n"));

@@ -26,7 +26,7 @@ DESTDIR=$work/staged cmake --install "$build_dir" --prefix /opt/allot >/dev/null
 diff <(cd "$prefix" && find . | sort) <(cd "$work/staged/opt/allot" && find . | sort) || fail "DESTDIR gives another tree"
 
 for file in bin/allot bin/allot-worker-node libexec/allot/allot-guard share/allot/cluster_configs/multiprocess.toml \
-  share/allot/cluster_configs/sequential.toml share/man/man1/allot.1 share/bash-completion/completions/allot \
+  share/allot/cluster_configs/sequential.toml share/allot/schema/summary.json share/man/man1/allot.1 share/bash-completion/completions/allot \
   include/allot/protocol/cluster_distributor.h; do
   [ -f "$prefix/$file" ] || fail "not installed: $file"
 done

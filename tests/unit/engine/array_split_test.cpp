@@ -10,7 +10,8 @@ namespace {
 
 BatchPlan plan_of(const std::vector<TaskSpec>& tasks, bool is_array = true) {
   PlanBuilder builder({});
-  for (std::size_t step = 0; step < tasks.size(); ++step) builder.add(step, 1, tasks[step].resources, tasks[step].after);
+  for (std::size_t step = 0; step < tasks.size(); ++step)
+    builder.add(step, 1, tasks[step].resources, tasks[step].after);
   return builder.finish(is_array);
 }
 
