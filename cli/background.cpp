@@ -23,10 +23,23 @@ constexpr int kStartMilliseconds = 60'000;
 constexpr int kMostTries = 5;
 constexpr std::size_t kLongestReport = 64 * 1024;
 
-// What the background driver keeps of the environment of whoever happens to start it: nothing that belongs to one batch.
-constexpr std::array kKept = {"HOME",   "USER",          "LOGNAME",         "PATH",          "SHELL",
-                              "TMPDIR", "LANG",          "LC_ALL",          "TZ",            "XDG_STATE_HOME",
-                              "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "ALLOT_PLUGIN_PATH", "ALLOT_CLUSTER_PATH", "ALLOT_LOG"};
+// What the background driver keeps of the environment of whoever happens to start it: nothing that belongs to one
+// batch.
+constexpr std::array kKept = {"HOME",
+                              "USER",
+                              "LOGNAME",
+                              "PATH",
+                              "SHELL",
+                              "TMPDIR",
+                              "LANG",
+                              "LC_ALL",
+                              "TZ",
+                              "XDG_STATE_HOME",
+                              "XDG_RUNTIME_DIR",
+                              "XDG_CONFIG_HOME",
+                              "ALLOT_PLUGIN_PATH",
+                              "ALLOT_CLUSTER_PATH",
+                              "ALLOT_LOG"};
 
 std::vector<std::string> kept_environment() {
   std::vector<std::string> kept;
@@ -65,7 +78,8 @@ Result<void> start_driver(const std::string& cluster, std::chrono::milliseconds 
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return fail(errno_error(errno, "a pipe to the background driver"));
   Fd read_end(ends[0]), write_end(ends[1]);
-  std::vector<std::string> words = {"allot", "driver", "--cluster", cluster, "--idle", std::to_string(idle.count()) + "ms"};
+  std::vector<std::string> words = {"allot", "driver", "--cluster",
+                                    cluster, "--idle", std::to_string(idle.count()) + "ms"};
   std::vector<std::string> environment = kept_environment();
   const auto arguments = pointers(words);
   const auto variables = pointers(environment);
@@ -83,8 +97,7 @@ Result<void> start_driver(const std::string& cluster, std::chrono::milliseconds 
   ::posix_spawnattr_setsigdefault(&attributes, &all);
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   pid_t pid = 0;
-  const int error =
-      ::posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, arguments.data(), variables.data());
+  const int error = ::posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, arguments.data(), variables.data());
   ::posix_spawn_file_actions_destroy(&actions);
   ::posix_spawnattr_destroy(&attributes);
   write_end.reset();

@@ -13,7 +13,7 @@ install(EXPORT allot_targets FILE allotTargets.cmake NAMESPACE allot:: DESTINATI
 # The C++ API: what a program that submits, a plugin, or a reader of batches includes. Headers that these do not need
 # stay inside; tests/integration compiles each of these by itself against what was installed.
 set(ALLOT_PUBLIC_HEADERS
-  ledger/batch_directory.h ledger/driver_records.h ledger/fold.h ledger/output_store.h ledger/record.h ledger/record_file.h ledger/task_table.h
+  ledger/batch_directory.h ledger/driver_records.h ledger/fold.h ledger/folded_task.h ledger/output_store.h ledger/record.h ledger/record_file.h ledger/task_table.h
   process/fd.h process/install_paths.h
   engine/cluster_config_file.h
   engine/retry_policy.h)

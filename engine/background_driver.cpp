@@ -74,7 +74,8 @@ struct TakenUp {
   std::optional<Error> error;
 };
 
-// Opens, claims and reads batches beside the driving thread, one after the other: a large one must not hold up the rest.
+// Opens, claims and reads batches beside the driving thread, one after the other: a large one must not hold up the
+// rest.
 class TakeUp {
  public:
   TakeUp(const BackgroundParts& parts, const BackgroundSettings& settings, Bell& bell)
@@ -177,9 +178,9 @@ class Background {
       : parts_(parts),
         settings_(settings),
         driver_(parts.distributor, parts.stop, settings.retry.max_running),
-        desk_(driver_, parts.control, [this](ControlServer::Ticket ticket, const nlohmann::json& body) {
-          return take_request(ticket, body);
-        }) {}
+        desk_(driver_, parts.control,
+              [this](ControlServer::Ticket ticket, const nlohmann::json& body) { return take_request(ticket, body); }) {
+  }
 
   void run(const std::function<void()>& ready) {
     if (auto begun = driver_.begin(); !begun) return tell(begun.error().message);

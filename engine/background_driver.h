@@ -17,9 +17,9 @@
 namespace allot {
 
 struct BackgroundSettings {
-  RetryPolicy retry;                         ///< the cluster's table
-  std::chrono::milliseconds idle{10'000};    ///< how long without a batch before it leaves
-  std::size_t most_batches = 1000;           ///< driven at once; others wait their turn
+  RetryPolicy retry;                             ///< the cluster's table
+  std::chrono::milliseconds idle{10'000};        ///< how long without a batch before it leaves
+  std::size_t most_batches = 1000;               ///< driven at once; others wait their turn
   std::function<void(const std::string&)> tell;  ///< a line for its log
 };
 

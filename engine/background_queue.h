@@ -2,8 +2,8 @@
 // The batches that are left to the background driver of a cluster on this host, kept so that none is forgotten when it
 // dies, and where that driver is found.
 //
-// Below $XDG_STATE_HOME/allot/background/HOST/CLUSTER-HASH: a file per batch, named by its id, which holds its path; and
-// driver.log. In the runtime directory of the host: a lock that the driver holds while it lives, which names it.
+// Below $XDG_STATE_HOME/allot/background/HOST/CLUSTER-HASH: a file per batch, named by its id, which holds its path;
+// and driver.log. In the runtime directory of the host: a lock that the driver holds while it lives, which names it.
 #pragma once
 
 #include <optional>
@@ -37,7 +37,8 @@ class BackgroundQueue {
 
   /// The driver, if one lives.
   std::optional<ProcessIdentity> driver() const;
-  /// Becomes the driver, as long as the descriptor is open. Nothing: another one is (after `patience`: it may be leaving).
+  /// Becomes the driver, as long as the descriptor is open. Nothing: another one is (after `patience`: it may be
+  /// leaving).
   Result<std::optional<Fd>> lock(int patience_milliseconds) const;
 
  private:

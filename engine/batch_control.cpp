@@ -95,18 +95,7 @@ void BatchRun::end_cancelling(std::uint64_t step) {
 
 // Steps that were ready and are not any more are taken out of what is to be submitted.
 void BatchRun::drop_unready() {
-  for (auto& [key, steps] : fresh_) {
-    std::erase_if(steps, [this](std::uint32_t step) { return board_[step].stage != TaskStage::ready; });
-  }
-  std::erase_if(fresh_, [](const auto& item) { return item.second.empty(); });
-  for (ReadyWork& work : ready_) {
-    StepRanges left;
-    work.steps.for_each([&](std::uint64_t step) {
-      if (board_[step].stage == TaskStage::ready) left.append(step);
-    });
-    work.steps = std::move(left);
-  }
-  std::erase_if(ready_, [](const ReadyWork& work) { return work.steps.empty(); });
+  ready_.keep_if([this](std::uint64_t step) { return board_[step].stage == TaskStage::ready; });
   std::erase_if(delayed_, [this](const auto& item) { return board_[item.second].stage != TaskStage::delayed; });
 }
 
@@ -263,7 +252,7 @@ std::string BatchRun::explain(std::uint64_t step) const {
     case TaskStage::waiting:
       return explain_waiting(step);
     case TaskStage::ready:
-      return explain_ready();
+      return explain_ready(step);
     case TaskStage::delayed: {
       const auto due = retries_.find(static_cast<std::uint32_t>(step));
       return "it runs again after " + ledger::utc_text(due == retries_.end() ? 0 : due->second.not_before_ns);
@@ -307,7 +296,7 @@ std::string BatchRun::explain_waiting(std::uint64_t step) const {
   return fmt::format("it waits for the end of step{} {}{}{}", count == 1 ? "" : "s", causes, more, held);
 }
 
-std::string BatchRun::explain_ready() const {
+std::string BatchRun::explain_ready(std::uint64_t step) const {
   if (stop_requests_ > 0) return "the batch is being cancelled";
   if (result_.trouble) return "nothing more is submitted: " + result_.trouble->message;
   if (wait_until_begin().count() > 0) {
@@ -327,6 +316,11 @@ std::string BatchRun::explain_ready() const {
   const std::uint64_t most_queued = context_.distributor.limits().max_queued;
   if (most_queued > 0 && board_.count(TaskStage::queued) >= most_queued) {
     return fmt::format("the cluster takes {} queued tasks at once, and has them", most_queued);
+  }
+  if (room_for_name(board_[step].group) == 0) {
+    const std::string& name = plan_.groups[board_[step].group].limited_name;
+    return fmt::format("max_parallel of \"{}\" is {}, and so many of these are queued or running", name,
+                       plan_.max_parallel.at(name));
   }
   return "it is about to be submitted";
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "engine/batch_plan.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "protocol/distributor_id.h"
@@ -22,18 +24,26 @@ RequestedResources with_defaults(const RequestedResources& own, const RequestedR
   return merged;
 }
 
-std::size_t PlanBuilder::group_of(const RequestedResources& own) {
-  RequestedResources merged = with_defaults(own, defaults_);
-  const auto [found, is_new] = groups_.try_emplace(std::move(merged), plan_.groups.size());
-  if (is_new) plan_.groups.push_back({found->first, {}});
+std::size_t PlanBuilder::group_of(GroupKey key) {
+  key.resources = with_defaults(key.resources, defaults_);
+  const auto [found, is_new] = groups_.try_emplace(std::move(key), plan_.groups.size());
+  if (is_new) {
+    plan_.groups.push_back({found->first.resources, {}, found->first.priority, found->first.limited_name});
+  }
   return found->second;
 }
 
-void PlanBuilder::add(std::uint64_t first_step, std::uint64_t count, const RequestedResources& own,
-                      const std::vector<Dependency>& after) {
-  plan_.groups[group_of(own)].steps.append_range(first_step, count);
+void PlanBuilder::add(std::uint64_t first_step, std::uint64_t count, const TaskSpec& task) {
+  GroupKey key{task.resources, task.priority, {}};
+  if (task.max_parallel > 0) {
+    key.limited_name = task.name;
+    // Where tasks of one name differ, the least counts.
+    auto& most = plan_.max_parallel.try_emplace(task.name, task.max_parallel).first->second;
+    most = std::min(most, task.max_parallel);
+  }
+  plan_.groups[group_of(std::move(key))].steps.append_range(first_step, count);
   plan_.task_count = first_step + count;
-  for (const auto& dependency : after) {
+  for (const auto& dependency : task.after) {
     for (std::uint64_t i = 0; i < count; ++i) plan_.graph.add(static_cast<std::uint32_t>(first_step + i), dependency);
   }
 }
@@ -72,7 +82,7 @@ Result<void> TaskCollector::add(const TaskSpec& task, std::uint64_t count) {
     first = table_.append(own, count);
   }
   if (!first) return fail(std::move(first.error()));
-  builder_.add(*first, count, task.resources, task.after);
+  builder_.add(*first, count, task);
   return {};
 }
 

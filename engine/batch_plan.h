@@ -19,17 +19,29 @@
 
 namespace allot {
 
-/// Steps that ask for the same, and so may be submitted as one array.
-struct PlannedGroup {
+/// What makes tasks alike, so that they may be submitted as one array.
+struct GroupKey {
   RequestedResources resources;  ///< with the batch's defaults filled in
+  std::int32_t priority = 0;
+  std::string limited_name;  ///< of tasks with a max_parallel
+  friend auto operator<=>(const GroupKey&, const GroupKey&) = default;
+};
+
+struct PlannedGroup {
+  RequestedResources resources;
   StepRanges steps;
+  std::int32_t priority = 0;
+  std::string limited_name;
+
+  GroupKey key() const { return {resources, priority, limited_name}; }
 };
 
 struct BatchPlan {
   std::uint64_t task_count = 0;
   bool is_array = true;  ///< false: one task that is no array element
   std::vector<PlannedGroup> groups;
-  DependencyGraph graph;  ///< sealed
+  DependencyGraph graph;                              ///< sealed
+  std::map<std::string, std::uint32_t> max_parallel;  ///< by name: tasks queued or running at once
 };
 
 /// `own` where it states something, else `defaults`; pass-through options are joined, own first.
@@ -40,8 +52,7 @@ class PlanBuilder {
  public:
   explicit PlanBuilder(RequestedResources defaults) : defaults_(std::move(defaults)) {}
 
-  void add(std::uint64_t first_step, std::uint64_t count, const RequestedResources& own,
-           const std::vector<Dependency>& after);
+  void add(std::uint64_t first_step, std::uint64_t count, const TaskSpec& task);
   /// For steps that state no resources and wait for nothing.
   void add_plain(std::uint64_t first_step, std::uint64_t count);
 
@@ -49,11 +60,11 @@ class PlanBuilder {
   BatchPlan finish(bool is_array);
 
  private:
-  std::size_t group_of(const RequestedResources& own);
+  std::size_t group_of(GroupKey key);
 
   RequestedResources defaults_;
   BatchPlan plan_;
-  std::map<RequestedResources, std::size_t> groups_;
+  std::map<GroupKey, std::size_t> groups_;
   std::optional<std::size_t> plain_group_;
 };
 

@@ -14,7 +14,9 @@ namespace allot {
 // the budgets outlive this driver.
 bool BatchRun::retry(std::uint64_t step, const ExitInfo& info, bool has_started) {
   if (info.is_done() || result_.trouble || is_to_end(board_[step])) return false;
-  const auto rule = rule_for(info, own_rules(step), context_.settings.retry);
+  const RetryRules own = own_rules(step);
+  if (const auto deferral = deferral_for(info, own, context_.settings.retry)) return defer(step, info, *deferral);
+  const auto rule = rule_for(info, own, context_.settings.retry);
   if (!rule) return false;
   const auto number = static_cast<std::uint32_t>(step);
   const auto found = retries_.find(number);
@@ -47,11 +49,43 @@ bool BatchRun::retry(std::uint64_t step, const ExitInfo& info, bool has_started)
   state.not_before_ns = decision.not_before_ns;
 
   TaskCell& cell = board_.edit(step);
-  if (next->resources != asked) cell.group = group_of(next->resources);
+  if (next->resources != asked) board_.set_group(step, group_of(cell.group, next->resources));
   if (!has_started && cell.attempt > 0) --cell.attempt;
   cell.has_end = true;
   cell.exit_class = info.exit_class;
   context_.observer.failed(step, info, true);
+  delay(number, decision.not_before_ns);
+  return true;
+}
+
+// The task has asked to be run again later: that takes of no budget and is no other attempt.
+bool BatchRun::defer(std::uint64_t step, const ExitInfo& info, const DeferRule& rule) {
+  const auto number = static_cast<std::uint32_t>(step);
+  RetryRecord decision;
+  decision.at_ns = unix_nanoseconds();
+  const auto found = retries_.find(number);
+  const std::int64_t first = found != retries_.end() && found->second.first_deferral_ns != 0
+                                 ? found->second.first_deferral_ns
+                                 : decision.at_ns;
+  decision.not_before_ns = decision.at_ns + rule.delay.count() * 1'000'000;
+  if (decision.not_before_ns - first > rule.longest.count() * 1'000'000) {
+    context_.observer.notice(fmt::format("step {}: {}, which asks for another run later, and it has done so for {}",
+                                         step, describe(info), format_duration(rule.longest.count())));
+    return false;
+  }
+  TaskCell& cell = board_.edit(step);
+  decision.key = {number, cell.submission, 0};
+  decision.because = info.exit_class;
+  decision.retry = kRetryDeferred;
+  decision.resources = plan_.groups[cell.group].resources;
+  decision.reason = describe(info) + ": it asks for another run later";
+  context_.log.note(decision);
+  RetryState& state = retries_[number];
+  state.first_deferral_ns = first;
+  state.not_before_ns = decision.not_before_ns;
+  if (cell.attempt > 0) --cell.attempt;
+  cell.has_end = true;
+  cell.exit_class = info.exit_class;
   delay(number, decision.not_before_ns);
   return true;
 }
@@ -87,9 +121,11 @@ UsageStats BatchRun::usage_of(std::uint64_t step) {
   return usage && found != usage->end() ? std::move(found->second) : UsageStats{};
 }
 
-std::uint32_t BatchRun::group_of(const RequestedResources& resources) {
-  const auto [known, is_new] = more_groups_.try_emplace(resources, static_cast<std::uint32_t>(plan_.groups.size()));
-  if (is_new) plan_.groups.push_back({resources, {}});
+std::uint32_t BatchRun::group_of(std::uint32_t like, const RequestedResources& resources) {
+  GroupKey key = plan_.groups[like].key();
+  key.resources = resources;
+  const auto [known, is_new] = more_groups_.try_emplace(key, static_cast<std::uint32_t>(plan_.groups.size()));
+  if (is_new) plan_.groups.push_back({resources, {}, key.priority, key.limited_name});
   return known->second;
 }
 

@@ -25,23 +25,7 @@ BatchState fresh_state(BatchPlan plan) {
 
 BatchRun::BatchRun(const DriverContext& context, BatchState state, std::uint32_t number, Submitter* submitter,
                    Bell& bell)
-    : context_(context),
-      plan_(std::move(state.plan)),
-      board_(std::move(state.board)),
-      next_submission_(state.next_submission),
-      submissions_(std::move(state.submissions)),
-      retries_(std::move(state.retries)),
-      undecided_(std::move(state.undecided)),
-      number_(number),
-      submitter_(submitter),
-      calls_(context.distributor, bell) {
-  result_.incomplete_outputs = state.incomplete_outputs;
-  result_.highlights = std::move(state.highlights);
-  if (state.max_running) {
-    auto& most = context_.settings.retry.max_running;
-    most.reset();
-    if (*state.max_running > 0) most = *state.max_running;
-  }
+    : BatchFields(context, std::move(state), number, submitter, bell) {
   last_change_ = began_ = Clock::now();
   next_fence_check_ = began_ + context_.settings.fence_interval;
 }
@@ -85,8 +69,7 @@ bool BatchRun::is_over() const {
   if (stop_requests_ > 0 && is_stopped()) return true;
   if (under_way() > 0) return false;
   return stop_requests_ > 0 || result_.trouble ||
-         (ready_.empty() && fresh_.empty() && pending_.empty() && delayed_.empty() &&
-          board_.count(TaskStage::held) == 0);
+         (ready_.empty() && pending_.empty() && delayed_.empty() && board_.count(TaskStage::held) == 0);
 }
 
 BatchRun::Clock::time_point BatchRun::next_due() const {

@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -14,22 +13,17 @@
 #include <utility>
 #include <vector>
 
+#include "engine/batch_fields.h"
 #include "engine/driver_context.h"
 #include "engine/helper_threads.h"
+#include "engine/ready_queue.h"
 #include "ledger/task_table.h"
 
 namespace allot {
 
-/// What became of a request to cancel, as far as it is known.
-struct CancelCount {
-  std::uint64_t withdrawn = 0;  ///< had not been submitted and never will be
-  std::uint64_t asked = 0;      ///< queued or running: their end is on its way
-  std::uint64_t ended = 0;      ///< had ended before
-};
-
 /// One driver's work on a batch. Call order: begin → advance whenever there is news or it is due, until it is over →
 /// finish. Thread rule: one thread.
-class BatchRun {
+class BatchRun : private BatchFields {
  public:
   using Clock = std::chrono::steady_clock;
 
@@ -84,24 +78,6 @@ class BatchRun {
                         const std::function<void(std::uint64_t)>& visit) const;
 
  private:
-  struct ReadyWork {
-    std::uint32_t group = 0;
-    std::uint16_t attempt = 1;
-    StepRanges steps;
-  };
-  // A fault that may pass: told once, asked about again every second, given up on when nothing runs for too long.
-  struct PassingFault {
-    std::string text;
-    Clock::time_point since{};
-    Clock::time_point again_at{};
-    bool is_on = false;
-  };
-  struct PendingAnswer {
-    Submission submission;
-    int tries = 0;
-    std::optional<Clock::time_point> again_at;  // set: not with the submitter
-  };
-
   void note_fault(PassingFault& fault, const Error& error);
   void check_fence();
   void record_end();
@@ -112,6 +88,7 @@ class BatchRun {
   void pump_submissions();
   std::optional<ReadyWork> next_work();
   std::chrono::nanoseconds wait_until_begin() const;
+  std::uint64_t room_for_name(std::uint32_t group) const;
   void submit(ReadyWork work);
   Submission compose(const ReadyWork& work);
   void put_back(const Submission& submission);
@@ -126,7 +103,8 @@ class BatchRun {
   bool retry(std::uint64_t step, const ExitInfo& info, bool has_started);
   RetryRules own_rules(std::uint64_t step);
   UsageStats usage_of(std::uint64_t step);
-  std::uint32_t group_of(const RequestedResources& resources);
+  bool defer(std::uint64_t step, const ExitInfo& info, const DeferRule& rule);
+  std::uint32_t group_of(std::uint32_t like, const RequestedResources& resources);
   void decide_undecided();
   void delay(std::uint32_t step, std::int64_t not_before_ns);
   void release_delayed();
@@ -144,7 +122,7 @@ class BatchRun {
   void cancel_adopted();
   void reopen_dependents(std::vector<std::uint32_t> causes);
   std::string explain_waiting(std::uint64_t step) const;
-  std::string explain_ready() const;
+  std::string explain_ready(std::uint64_t step) const;
 
   // batch_stop.cpp
   bool is_ending() const { return stop_requests_ > 0 || cancelling_ > 0; }
@@ -156,55 +134,6 @@ class BatchRun {
   bool terminate_queued(Clock::time_point now);
   bool is_stopped() const;
   std::optional<std::string> id_of(std::uint64_t step) const;
-
-  DriverContext context_;
-  BatchPlan plan_;
-  TaskBoard board_;
-  std::uint32_t next_submission_;
-  std::map<std::uint32_t, SubmissionIds> submissions_;
-  std::vector<std::uint32_t> unmet_;  // by step: causes that have not ended; empty without dependencies
-
-  std::deque<ReadyWork> ready_;
-  std::map<std::pair<std::uint32_t, std::uint16_t>, std::vector<std::uint32_t>> fresh_;  // (group, attempt) → steps
-  std::map<std::uint32_t, PendingAnswer> pending_;                                       // by submission number
-  std::map<std::uint32_t, std::optional<std::string>> unfit_;                            // by group: why, if so
-  std::map<std::uint32_t, std::vector<std::uint32_t>> withdrawn_;                        // by submission: steps
-  std::map<std::uint32_t, RetryState> retries_;                                          // by step
-  std::vector<FailureNote> undecided_;
-  std::multimap<Clock::time_point, std::uint32_t> delayed_;  // steps, by when they may run
-  std::map<RequestedResources, std::uint32_t> more_groups_;  // made for what grew
-  std::optional<TaskTableReader> table_;                     // for tasks' own rules
-  bool only_singles_ = false;
-
-  const std::uint32_t number_;
-  Submitter* submitter_;
-  std::size_t in_flight_ = 0;  // submissions with the submitter
-  DistributorCalls calls_;
-  std::optional<std::uint64_t> room_;
-  bool has_news_ = true;
-  Clock::time_point due_{};
-
-  std::unordered_set<std::uint32_t> running_;
-  int stop_requests_ = 0;
-  int kills_sent_ = 0;             // stop requests that the running tasks have been told of
-  std::uint64_t stop_cursor_ = 0;  // queued steps before it have been taken out, or tried
-  Clock::time_point stop_since_{};
-  Clock::time_point next_stop_pass_{};
-  Clock::time_point last_change_{};  // something ended or was submitted
-  std::uint64_t unreachable_ = 0;
-
-  std::uint64_t cancelling_ = 0;  // tasks
-  std::chrono::milliseconds cancel_grace_{0};
-  PassingFault log_fault_, event_fault_;
-  Clock::time_point began_{};
-  Clock::time_point next_fence_check_{};
-  bool is_lost_ = false;    // the distributor does not answer any more: leave
-  bool is_fenced_ = false;  // another driver has the batch: leave without a word in the ledger
-  BatchResult result_;
 };
-
-/// The decision that a task runs again because the user asked for it.
-RetryRecord requested_retry(std::uint32_t step, std::uint32_t submission, ExitClass because,
-                            const RequestedResources& resources);
 
 }  // namespace allot

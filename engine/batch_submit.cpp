@@ -27,7 +27,7 @@ void BatchRun::seed() {
     ReadyWork first;
     first.group = static_cast<std::uint32_t>(group);
     plan_.groups[group].steps.for_each([&](std::uint64_t step) {
-      board_.edit(step).group = first.group;
+      board_.set_group(step, first.group);
       if (step == 7 && ALLOT_SABOTAGED("forget_task")) board_.set_end(step, ExitClass::done);
       if (board_[step].stage == TaskStage::running) running_.insert(static_cast<std::uint32_t>(step));
       const TaskCell& cell = board_[step];
@@ -40,7 +40,7 @@ void BatchRun::seed() {
       first.steps.append(step);
     });
     plan_.groups[group].steps = {};
-    if (!first.steps.empty()) ready_.push_back(std::move(first));
+    ready_.push(plan_.groups[group].priority, std::move(first));
   }
   decide_undecided();
   hold_adopted();
@@ -55,7 +55,8 @@ void BatchRun::make_ready(std::uint64_t step) {
   if (board_[step].is_held) return board_.set_stage(step, TaskStage::held);
   board_.set_stage(step, TaskStage::ready);
   const TaskCell& cell = board_[step];
-  fresh_[{cell.group, static_cast<std::uint16_t>(cell.attempt + 1)}].push_back(static_cast<std::uint32_t>(step));
+  ready_.push(plan_.groups[cell.group].priority, cell.group, static_cast<std::uint16_t>(cell.attempt + 1),
+              static_cast<std::uint32_t>(step));
 }
 
 void BatchRun::pump_submissions() {
@@ -74,28 +75,26 @@ void BatchRun::pump_submissions() {
   }
 }
 
-std::optional<BatchRun::ReadyWork> BatchRun::next_work() {
-  for (auto& [key, steps] : fresh_) {
-    std::sort(steps.begin(), steps.end());
-    steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
-    ReadyWork work{key.first, key.second, {}};
-    for (const std::uint32_t step : steps) work.steps.append(step);
-    ready_.push_back(std::move(work));
-  }
-  fresh_.clear();
+std::optional<ReadyWork> BatchRun::next_work() {
   if (ready_.empty() || wait_until_begin() > std::chrono::nanoseconds(0)) return std::nullopt;
   const ArrayLimits limits{context_.distributor.limits(), context_.settings.retry.max_running,
                            plan_.is_array && !only_singles_};
   std::uint64_t most = next_array_length(limits, board_.count(TaskStage::queued), board_.count(TaskStage::running));
   if (room_) most = std::min(most, *room_);
   if (most == 0) return std::nullopt;
-  ReadyWork work = ready_.front();
-  if (work.steps.size() <= most) {
-    ready_.pop_front();
-  } else {
-    work.steps = take_front(ready_.front().steps, most);
+  return ready_.next([&](std::uint32_t group) { return std::min(most, room_for_name(group)); });
+}
+
+// How many more tasks of the group its max_parallel allows.
+std::uint64_t BatchRun::room_for_name(std::uint32_t group) const {
+  const std::string& name = plan_.groups[group].limited_name;
+  const auto limit = plan_.max_parallel.find(name);
+  if (limit == plan_.max_parallel.end()) return UINT64_MAX;
+  std::uint64_t under_way = 0;
+  for (std::size_t other = 0; other < plan_.groups.size(); ++other) {
+    if (plan_.groups[other].limited_name == name) under_way += board_.under_way(static_cast<std::uint32_t>(other));
   }
-  return work;
+  return limit->second - std::min<std::uint64_t>(limit->second, under_way);
 }
 
 std::chrono::nanoseconds BatchRun::wait_until_begin() const {
@@ -121,7 +120,7 @@ void BatchRun::submit(ReadyWork work) {
   Submission submission = compose(work);
   auto base = new_id_base();
   if (!base) {
-    ready_.push_front(std::move(work));
+    ready_.push_front(plan_.groups[work.group].priority, std::move(work));
     return give_up(base.error());
   }
   submission.id_base = *base;
@@ -137,7 +136,7 @@ void BatchRun::submit(ReadyWork work) {
   intent.name = submission.name;
   intent.at_ns = unix_nanoseconds();
   if (auto committed = context_.log.commit(intent); !committed) {
-    ready_.push_front(std::move(work));
+    ready_.push_front(plan_.groups[work.group].priority, std::move(work));
     return note_fault(log_fault_, committed.error());
   }
   log_fault_.is_on = false;

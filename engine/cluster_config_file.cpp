@@ -399,7 +399,7 @@ void FileReader::read_rules(const toml::node& node, const std::string& where) {
       fault(value.source(), shown,
             has_classes ? fmt::format("expected a number of further runs or a text such as \"3:10s:2\"; found {}",
                                       describe(value))
-                        : fmt::format("expected \"retry\" or \"fatal\"; found {}", describe(value)));
+                        : fmt::format("expected \"retry\", \"fatal\" or \"defer\"; found {}", describe(value)));
     } else {
       const std::string text = value.is_string() ? **value.as_string() : std::to_string(**value.as_integer());
       auto rules = text.find(',') == std::string::npos
@@ -407,7 +407,7 @@ void FileReader::read_rules(const toml::node& node, const std::string& where) {
                        : fail(ErrorCode::fix_request, "one rule is expected here, and no comma");
       if (!rules) {
         fault(value.source(), shown, rules.error().message);
-      } else if (rules->classes.empty() == has_classes) {
+      } else if ((rules->classes.empty() && !rules->defer) == has_classes) {
         fault(value.source(), shown, has_classes ? "codes stand below [exit_codes]" : "classes stand below [retry]");
       } else if (!success_codes(*rules).empty()) {
         fault(value.source(), shown, "what is a success is said for a batch (allot run --retry) or a task");

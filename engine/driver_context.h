@@ -65,7 +65,8 @@ struct SubmissionIds {
 /// What a task has had of its budgets, and when it may run again.
 struct RetryState {
   std::array<std::uint16_t, kExitClassCount> used{};
-  std::int64_t not_before_ns = 0;  ///< Unix time; 0: at once
+  std::int64_t not_before_ns = 0;      ///< Unix time; 0: at once
+  std::int64_t first_deferral_ns = 0;  ///< Unix time; 0: it has not asked to be run later
 };
 
 /// Where a driver begins: a new batch, or what recovery found.

@@ -127,6 +127,9 @@ class TaskReader {
     read_keys(*value);
     if (!value->contains("command"))
       fault("command", "is missing: a string (a line for sh) or an array (the arguments)");
+    if (task_.spec.max_parallel > 0 && task_.spec.name.empty()) {
+      fault("max_parallel", "needs a \"name\": the tasks of one name share it");
+    }
     settle_paths();
     if (is_bad_) return std::nullopt;
     return std::move(task_);
@@ -162,8 +165,9 @@ class TaskReader {
   }
 
   void read_keys(const Json& object) {
-    static const std::vector<std::string> kKeys = {"command", "name",      "env",     "cwd",   "stdin", "stdout",
-                                                   "stderr",  "resources", "timeout", "after", "retry", "exit_codes"};
+    static const std::vector<std::string> kKeys = {"command", "name",       "env",       "cwd",         "stdin",
+                                                   "stdout",  "stderr",     "resources", "timeout",     "after",
+                                                   "retry",   "exit_codes", "priority",  "max_parallel"};
     const bool has_runtime =
         object.contains("resources") && object["resources"].is_object() && object["resources"].contains("runtime");
     for (const auto& [key, value] : object.items()) {
@@ -193,6 +197,10 @@ class TaskReader {
         read_after(value);
       } else if (key == "retry") {
         read_retry(value);
+      } else if (key == "priority") {
+        read_priority(value);
+      } else if (key == "max_parallel") {
+        read_max_parallel(value);
       } else if (key == "exit_codes") {
         read_exit_codes(value);
       } else {
@@ -349,6 +357,22 @@ class TaskReader {
     }
   }
 
+  void read_priority(const Json& value) {
+    if (!value.is_number_integer() || value < INT32_MIN || value > INT32_MAX) {
+      return fault("priority", "must be a whole number such as 10 or -5, not " + shown(value));
+    }
+    task_.spec.priority = value.get<std::int32_t>();
+  }
+
+  void read_max_parallel(const Json& value) {
+    if (!value.is_number_unsigned() || value == 0 || value > UINT32_MAX) {
+      return fault("max_parallel", "must be a whole number, 1 or more, not " + shown(value));
+    }
+    task_.spec.max_parallel = value.get<std::uint32_t>();
+  }
+
+  static std::string shown(const Json& value) { return is_number(value) ? number_text(value) : type_of(value); }
+
   // "exit_codes": {"75": "retry"}
   void read_exit_codes(const Json& value) {
     if (!value.is_object()) {
@@ -356,7 +380,7 @@ class TaskReader {
     }
     for (const auto& [code, meaning] : value.items()) {
       if (!meaning.is_string()) {
-        fault("exit_codes." + code, "must be \"retry\", \"fatal\" or \"success\", not " + type_of(meaning));
+        fault("exit_codes." + code, "must be \"retry\", \"fatal\", \"success\" or \"defer\", not " + type_of(meaning));
         continue;
       }
       add_rule("exit_codes." + code, code + "=" + meaning.get<std::string>());

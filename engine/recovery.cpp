@@ -224,6 +224,9 @@ class Recovery {
     if (!detail.retry) return;
     RetryState& state = recovered_.state.retries[static_cast<std::uint32_t>(detail.step)];
     state.used = detail.retries;
+    state.first_deferral_ns = detail.first_deferral_ns;
+    TaskCell& cell = recovered_.state.board.edit(detail.step);
+    cell.attempt -= static_cast<std::uint16_t>(std::min<std::uint32_t>(cell.attempt, detail.deferrals));
     state.not_before_ns = detail.folded.is_retry_due ? detail.retry->not_before_ns : 0;
     grown_[detail.step] = detail.retry->resources;
   }
@@ -285,7 +288,13 @@ class Recovery {
         context_.log.note(requested_retry(number, board[step].submission, board[step].exit_class, own));
       }
       if (row) {
-        builder.add(step, 1, grown == grown_.end() ? (*row)->resources : grown->second, (*row)->after);
+        if (grown == grown_.end()) {
+          builder.add(step, 1, **row);
+        } else {
+          TaskSpec with_more = **row;
+          with_more.resources = grown->second;
+          builder.add(step, 1, with_more);
+        }
       } else {
         // The worker node will say what is wrong with it.
         builder.add_plain(step, 1);

@@ -18,7 +18,7 @@ constexpr std::uint16_t kRetriesOfRetryCode = 3;
 constexpr RetryRule kLossRule{3, std::chrono::milliseconds(0), 2, std::chrono::hours(1)};
 constexpr char kForms[] =
     "write CLASS=COUNT[:DELAY[:BACKOFF[:LONGEST]]], such as error=3:10s:2, or CODE=retry, "
-    "CODE=fatal, CODE=success";
+    "CODE=fatal, CODE=success, CODE=defer, or defer=DELAY[:LONGEST]";
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
@@ -44,6 +44,8 @@ std::string_view name_of(CodeMeaning meaning) {
       return "retry";
     case CodeMeaning::fatal:
       return "fatal";
+    case CodeMeaning::defer:
+      return "defer";
     case CodeMeaning::success:
       break;
   }
@@ -54,12 +56,31 @@ std::string_view name_of(CodeMeaning meaning) {
 std::optional<std::string> read_code(std::string_view key, std::string_view value, RetryRules& rules) {
   const auto code = number<unsigned>(key);
   if (!code || *code < 1 || *code > 255) return "an exit code is 1 to 255";
-  for (const CodeMeaning meaning : {CodeMeaning::retry, CodeMeaning::fatal, CodeMeaning::success}) {
+  for (const CodeMeaning meaning : {CodeMeaning::retry, CodeMeaning::fatal, CodeMeaning::success, CodeMeaning::defer}) {
     if (value != name_of(meaning)) continue;
     if (!rules.codes.emplace(static_cast<std::uint8_t>(*code), meaning).second) return "the code comes twice";
     return std::nullopt;
   }
-  return "a code means retry, fatal or success";
+  return "a code means retry, fatal, success or defer";
+}
+
+std::optional<std::string> read_time(std::string_view text, std::chrono::milliseconds& into) {
+  const auto time = parse_duration(text);
+  if (time) into = std::chrono::milliseconds(*time);
+  return time ? std::nullopt : std::optional(time.error().message);
+}
+
+std::optional<std::string> read_defer(std::string_view value, RetryRules& rules) {
+  if (rules.defer) return "it comes twice";
+  const auto parts = split(value, ':');
+  DeferRule& rule = rules.defer.emplace();
+  if (parts.size() > 2) return "it has too many parts";
+  if (auto wrong = read_time(parts[0], rule.delay)) return wrong;
+  if (rule.delay.count() == 0) return "the delay must be more than 0";
+  rule.longest = std::max(rule.longest, rule.delay);
+  if (parts.size() == 1) return std::nullopt;
+  if (auto wrong = read_time(parts[1], rule.longest)) return wrong;
+  return rule.longest < rule.delay ? std::optional<std::string>("the longest time is below the delay") : std::nullopt;
 }
 
 std::optional<std::string> read_class(std::string_view key, std::string_view value, RetryRules& rules) {
@@ -71,11 +92,6 @@ std::optional<std::string> read_class(std::string_view key, std::string_view val
   const auto retries = number<std::uint16_t>(parts[0]);
   if (!retries || *retries > kMostRetries) return fmt::format("the count must be 0 to {}", kMostRetries);
   rule.retries = *retries;
-  const auto read_time = [](std::string_view text, std::chrono::milliseconds& into) {
-    const auto time = parse_duration(text);
-    if (time) into = std::chrono::milliseconds(*time);
-    return time ? std::nullopt : std::optional(time.error().message);
-  };
   if (parts.size() > 4) return "it has too many parts";
   if (parts.size() > 1) {
     if (auto wrong = read_time(parts[1], rule.delay)) return wrong;
@@ -137,7 +153,9 @@ Result<RetryRules> parse_retry_rules(std::string_view text) {
       const std::string_view key = rule.substr(0, equals);
       const std::string_view value = rule.substr(equals + 1);
       const bool is_code = !key.empty() && key.find_first_not_of("0123456789") == std::string_view::npos;
-      wrong = is_code ? read_code(key, value, rules) : read_class(key, value, rules);
+      wrong = is_code          ? read_code(key, value, rules)
+              : key == "defer" ? read_defer(value, rules)
+                               : read_class(key, value, rules);
     }
     if (wrong)
       return fail(ErrorCode::fix_request, fmt::format("\"{}\" is no retry rule: {}; {}", rule, *wrong, kForms));
@@ -153,6 +171,10 @@ std::string to_text(const RetryRules& rules) {
                     rule.backoff, format_duration(rule.longest.count())));
   }
   for (const auto& [code, meaning] : rules.codes) add(fmt::format("{}={}", code, name_of(meaning)));
+  if (rules.defer) {
+    add(fmt::format("defer={}:{}", format_duration(rules.defer->delay.count()),
+                    format_duration(rules.defer->longest.count())));
+  }
   return text;
 }
 
@@ -160,6 +182,7 @@ RetryRules merged(const RetryRules& own, const RetryRules& base) {
   RetryRules both = own;
   both.classes.insert(base.classes.begin(), base.classes.end());
   both.codes.insert(base.codes.begin(), base.codes.end());
+  if (!both.defer) both.defer = base.defer;
   return both;
 }
 
@@ -184,11 +207,19 @@ std::optional<RetryRule> rule_for(const ExitInfo& info, const RetryRules& own, c
   if (info.exit_class == ExitClass::error && info.exit_code) {
     const auto code = rules.codes.find(static_cast<std::uint8_t>(*info.exit_code));
     if (code != rules.codes.end()) {
-      if (code->second == CodeMeaning::fatal) return std::nullopt;
+      if (code->second == CodeMeaning::fatal || code->second == CodeMeaning::defer) return std::nullopt;
       if (code->second == CodeMeaning::retry && rule.retries == 0) rule.retries = kRetriesOfRetryCode;
     }
   }
   return rule.retries > 0 ? std::optional(rule) : std::nullopt;
+}
+
+std::optional<DeferRule> deferral_for(const ExitInfo& info, const RetryRules& own, const RetryPolicy& policy) {
+  if (info.exit_class != ExitClass::error || !info.exit_code) return std::nullopt;
+  const RetryRules rules = merged(own, policy.rules);
+  const auto code = rules.codes.find(static_cast<std::uint8_t>(*info.exit_code));
+  if (code == rules.codes.end() || code->second != CodeMeaning::defer) return std::nullopt;
+  return rules.defer.value_or(DeferRule{});
 }
 
 std::optional<Escalation> escalate(const RequestedResources& asked, ExitClass exit_class, const UsageStats& usage,

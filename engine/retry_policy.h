@@ -5,7 +5,8 @@
 // and again for a task ("retry" in its line). An override is kept as text, in the batch and in the task's row:
 //   RULES   := RULE { "," RULE }
 //   RULE    := CLASS "=" COUNT [ ":" DELAY [ ":" BACKOFF [ ":" LONGEST ] ] ]   "error=3:10s:2:1h"
-//            | CODE  "=" ( "retry" | "fatal" | "success" )                     "75=retry"
+//            | CODE  "=" ( "retry" | "fatal" | "success" | "defer" )           "75=retry"
+//            | "defer" "=" DELAY [ ":" LONGEST ]                               "defer=5m:12h"
 #pragma once
 
 #include <array>
@@ -43,15 +44,25 @@ enum class CodeMeaning : std::uint8_t {
   retry,    ///< run it again, by the rule for error (three times if that says 0)
   fatal,    ///< never run it again
   success,  ///< it is done
+  defer,    ///< run it again later, which is no failure
+};
+
+/// What a task asks for that ends with a code that means defer: another run after `delay`, until `longest` has passed
+/// since its first such end.
+struct DeferRule {
+  std::chrono::milliseconds delay{std::chrono::minutes(1)};
+  std::chrono::milliseconds longest{std::chrono::hours(1)};
+  friend bool operator==(const DeferRule&, const DeferRule&) = default;
 };
 
 /// Rules, as far as they are given: those of a file, of a batch, or of a task.
 struct RetryRules {
   std::map<ExitClass, RetryRule> classes;
   std::map<std::uint8_t, CodeMeaning> codes;
+  std::optional<DeferRule> defer;
   friend bool operator==(const RetryRules&, const RetryRules&) = default;
 
-  bool empty() const { return classes.empty() && codes.empty(); }
+  bool empty() const { return classes.empty() && codes.empty() && !defer; }
 };
 
 /// An empty text: no rules. Errors: fix_request (the message quotes the rule and says what is expected).
@@ -77,6 +88,9 @@ struct RetryPolicy {
 /// The rule for an end: what `own` says, else `policy`, else none for the task's own failures and three runs at once
 /// for node_failed, preempted and lost. Nothing: it is not to run again, whatever the budget.
 std::optional<RetryRule> rule_for(const ExitInfo& info, const RetryRules& own, const RetryPolicy& policy);
+
+/// The rule if that end asks for another run later; nothing if it does not.
+std::optional<DeferRule> deferral_for(const ExitInfo& info, const RetryRules& own, const RetryPolicy& policy);
 
 /// What a task is to ask for next, after an end that was not its last.
 struct Escalation {

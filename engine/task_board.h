@@ -46,7 +46,7 @@ class TaskBoard {
 
   std::uint64_t size() const { return cells_.size(); }
   const TaskCell& operator[](std::uint64_t step) const { return cells_[step]; }
-  /// For everything but stage and, of what has ended, exit_class.
+  /// For everything but stage, group and, of what has ended, exit_class.
   TaskCell& edit(std::uint64_t step) { return cells_[step]; }
 
   void set_stage(std::uint64_t step, TaskStage stage) {
@@ -54,6 +54,10 @@ class TaskBoard {
     forget_end(cell);
     --counts_[index(cell.stage)];
     ++counts_[index(stage)];
+    if (is_under_way(cell.stage) != is_under_way(stage)) {
+      std::uint64_t& under_way = under_way_of(cell.group);
+      is_under_way(stage) ? ++under_way : --under_way;
+    }
     cell.stage = stage;
   }
   /// The task's final end: done, or failed.
@@ -63,11 +67,27 @@ class TaskBoard {
     ++by_class_[static_cast<std::size_t>(exit_class)];
   }
 
+  void set_group(std::uint64_t step, std::uint32_t group) {
+    TaskCell& cell = cells_[step];
+    if (is_under_way(cell.stage)) --under_way_[cell.group];
+    cell.group = group;
+    if (is_under_way(cell.stage)) ++under_way_of(group);
+  }
+  /// Of a group's tasks, how many are queued or running.
+  std::uint64_t under_way(std::uint32_t group) const {
+    return group < under_way_.size() ? under_way_[group] : std::uint64_t{0};
+  }
+
   std::uint64_t count(TaskStage stage) const { return counts_[index(stage)]; }
   /// Ends by class.
   const std::array<std::uint64_t, kExitClassCount>& by_class() const { return by_class_; }
 
  private:
+  static bool is_under_way(TaskStage stage) { return stage == TaskStage::queued || stage == TaskStage::running; }
+  std::uint64_t& under_way_of(std::uint32_t group) {
+    if (group >= under_way_.size()) under_way_.resize(group + std::size_t{1});
+    return under_way_[group];
+  }
   static std::size_t index(TaskStage stage) { return static_cast<std::size_t>(stage); }
   void forget_end(const TaskCell& cell) {
     if (cell.stage == TaskStage::done || cell.stage == TaskStage::failed) {
@@ -77,6 +97,7 @@ class TaskBoard {
 
   std::vector<TaskCell> cells_;
   std::array<std::uint64_t, kTaskStageCount> counts_{};
+  std::vector<std::uint64_t> under_way_;  // by group
   std::array<std::uint64_t, kExitClassCount> by_class_{};
 };
 

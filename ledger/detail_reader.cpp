@@ -144,6 +144,10 @@ Result<TaskDetail> DetailReader::detail(std::uint64_t step) {
     if (auto* retry = std::get_if<RetryRecord>(&record->record)) {
       if (retry->retry == kRetryOnRequest) {
         detail.retries = {};
+        detail.deferrals = 0;
+        detail.first_deferral_ns = 0;
+      } else if (retry->retry == kRetryDeferred) {
+        if (detail.deferrals++ == 0) detail.first_deferral_ns = retry->at_ns;
       } else {
         ++detail.retries[static_cast<std::size_t>(retry->because)];
       }

@@ -84,6 +84,8 @@ struct RetryRecord {
 };
 /// RetryRecord::retry of a run that the user asked for (allot retry): the budgets begin anew.
 inline constexpr std::uint16_t kRetryOnRequest = 0;
+/// RetryRecord::retry of a run that the task itself asked for (an exit code that means defer): it takes of no budget.
+inline constexpr std::uint16_t kRetryDeferred = UINT16_MAX;
 
 /// Steps that are not to start until they are released (`held`), or that are released.
 struct HeldRecord {

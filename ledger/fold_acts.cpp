@@ -40,9 +40,9 @@ void FoldBuilder::apply_intent(const DriverAct& act) {
     const std::uint64_t end = std::min(size, range.first + range.count);
     for (std::uint64_t step = range.first; step < end; ++step) {
       FoldedTask& task = fold_.tasks_[step];
+      task.is_cancelled = false;  // it was submitted since
       if (act.key.submission <= task.submission) continue;
       set_current(task, static_cast<std::uint32_t>(step), {0, act.key.submission, 0});
-      task.is_cancelled = false;
     }
   }
 }

@@ -6,6 +6,7 @@
 
 #include "ledger/bytes.h"
 #include "ledger/record_codec.h"
+#include "ledger/record_fields.h"
 #include "ledger/utf8.h"
 
 namespace allot {
@@ -13,33 +14,36 @@ namespace {
 
 using ledger::Decoder;
 using ledger::Encoder;
+using ledger::get_masked;
+using ledger::get_ranges;
+using ledger::get_resources;
+using ledger::kMaxNameBytes;
+using ledger::kMaxPassThroughBytes;
+using ledger::kPassThroughHead;
+using ledger::name_of;
+using ledger::put_masked;
+using ledger::put_ranges;
+using ledger::put_resources;
 using ledger::RecordType;
+using Ranges = std::span<const StepRange>;
 
 // Bounds that together keep every payload below kMaxPayloadBytes; each text is cut to its own.
 constexpr std::size_t kMaxEvidenceCharacters = 10'000;
 constexpr std::size_t kMaxEvidenceBytes = 4 * kMaxEvidenceCharacters;
 constexpr std::size_t kMaxReasonBytes = 64 * 1024;
-constexpr std::size_t kMaxNameBytes = 16 * 1024;
-constexpr std::size_t kMaxPassThroughBytes = 128 * 1024;
 constexpr std::size_t kMaxRangesPerFrame = 40'000;
-constexpr std::size_t kMaxRangeBytes = 20;   // two varints
-constexpr std::size_t kFixedBytes = 512;     // numbers and lengths of any one record
-constexpr std::size_t kPassThroughHead = 8;  // two lengths
+constexpr std::size_t kMaxRangeBytes = 20;  // two varints
+constexpr std::size_t kFixedBytes = 512;    // numbers and lengths of any one record
 static_assert(kFixedBytes + 6 * kMaxNameBytes + kMaxPassThroughBytes + kMaxRangesPerFrame * kMaxRangeBytes <=
               kMaxPayloadBytes);
 static_assert(kFixedBytes + kMaxEvidenceBytes + kFrameHeaderBytes <= kMaxFinishedBytes);
 
-std::string_view name_of(std::string_view text) {
-  return ledger::utf8_head(text, kMaxNameBytes);
-}
 std::string_view reason_of(std::string_view text) {
   return ledger::utf8_head(text, kMaxReasonBytes);
 }
 std::string_view evidence_of(std::string_view text) {
   return utf8_tail(text, kMaxEvidenceCharacters);
 }
-
-using Ranges = std::span<const StepRange>;
 
 // --- how large a payload may become
 
@@ -160,104 +164,7 @@ void for_each_usage_field(Usage& usage, F&& f) {
   f(usage.cores, bit++);
 }
 
-template <class Resources, class F>
-void for_each_resource_field(Resources& resources, F&& f) {
-  unsigned bit = 0;
-  f(resources.cores, bit++);
-  f(resources.memory_bytes, bit++);
-  f(resources.runtime_milliseconds, bit++);
-  f(resources.gpus, bit++);
-  f(resources.ranks, bit++);
-  f(resources.nodes, bit++);
-}
-
-void put_masked(Encoder& out, const auto& values, auto&& for_each) {
-  std::uint16_t mask = 0;
-  for_each(values, [&](const auto& field, unsigned bit) {
-    if (field) mask = static_cast<std::uint16_t>(mask | 1u << bit);
-  });
-  out.put(mask);
-  for_each(values, [&](const auto& field, unsigned) {
-    if (field) out.put(*field);
-  });
-}
-
-void get_masked(Decoder& in, auto& values, auto&& for_each) {
-  const auto mask = in.get<std::uint16_t>();
-  unsigned known = 0;
-  for_each(values, [&](auto& field, unsigned bit) {
-    known |= 1u << bit;
-    using Value = typename std::remove_reference_t<decltype(field)>::value_type;
-    if (mask & 1u << bit) field = in.get<Value>();
-  });
-  if (mask & ~known) in.spoil();  // the width of a field that is not known here cannot be stepped over
-}
-
 constexpr auto kUsage = [](auto& usage, auto&& f) { for_each_usage_field(usage, f); };
-constexpr auto kResources = [](auto& resources, auto&& f) { for_each_resource_field(resources, f); };
-
-void put_resources(Encoder& out, const RequestedResources& r) {
-  put_masked(out, r, kResources);
-  out.put_text(name_of(r.queue));
-  out.put_text(name_of(r.account));
-  out.put_text(name_of(r.constraint));
-  std::size_t bytes = 0;
-  std::uint32_t count = 0;
-  for (const auto& [key, value] : r.pass_through) {
-    bytes += kPassThroughHead + key.size() + value.size();
-    if (bytes > kMaxPassThroughBytes) break;
-    ++count;
-  }
-  out.put(count);
-  for (auto it = r.pass_through.begin(); count > 0; ++it, --count) {
-    out.put_text(it->first);
-    out.put_text(it->second);
-  }
-}
-
-RequestedResources get_resources(Decoder& in) {
-  RequestedResources r;
-  get_masked(in, r, kResources);
-  r.queue = in.get_text();
-  r.account = in.get_text();
-  r.constraint = in.get_text();
-  const auto count = in.get<std::uint32_t>();
-  for (std::uint32_t i = 0; i < count && in.good(); ++i) {
-    std::string key(in.get_text());
-    r.pass_through[std::move(key)] = in.get_text();
-  }
-  return r;
-}
-
-// Each range as its distance from the end of the one before, and its count.
-void put_ranges(Encoder& out, Ranges ranges) {
-  out.put(static_cast<std::uint32_t>(ranges.size()));
-  std::uint64_t end = 0;
-  for (const StepRange& range : ranges) {
-    out.put_varint(range.first - end);
-    out.put_varint(range.count);
-    end = range.first + range.count;
-  }
-}
-
-StepRanges get_ranges(Decoder& in) {
-  constexpr std::uint64_t kMaxStep = std::uint64_t{1} << 62;  // no sum below overflows
-  StepRanges steps;
-  const auto count = in.get<std::uint32_t>();
-  std::uint64_t end = 0;
-  for (std::uint32_t i = 0; i < count && in.good(); ++i) {
-    const std::uint64_t gap = in.get_varint();
-    const std::uint64_t length = in.get_varint();
-    if (gap > kMaxStep || length == 0 || length > kMaxStep || end + gap + length > kMaxStep) {
-      in.spoil();
-      break;
-    }
-    steps.append_range(end + gap, length);
-    end += gap + length;
-  }
-  return steps;
-}
-
 // --- one pair of functions per record; the order of the fields is the format, new ones go to the end
 
 void encode(Encoder& out, const OpenedRecord& r, Ranges) {

@@ -36,6 +36,8 @@ enum Tag : std::uint8_t {
   kSourceLine = 20,
   kRetry = 21,
   kSuccessCodes = 22,
+  kPriority = 23,
+  kMaxParallel = 24,
 };
 
 constexpr std::size_t kFieldHeadBytes = 5;
@@ -143,6 +145,8 @@ void visit_fields(const TaskSpec& task, Text&& text, Pair&& pair, Number&& numbe
   for (const auto& [key, value] : r.pass_through) pair(kPassThrough, key, value);
   given(kRetry, task.retry);
   given(kSuccessCodes, task.success_codes);
+  if (task.priority != 0) number(kPriority, task.priority);
+  if (task.max_parallel != 0) number(kMaxParallel, task.max_parallel);
   if (task.source_line != 0) number(kSourceLine, task.source_line);
 }
 
@@ -271,6 +275,14 @@ bool decode_field(std::uint8_t tag, std::string_view bytes, TaskSpec& task, Used
     case kSuccessCodes:
       task.success_codes = bytes;
       return true;
+    case kPriority:
+      if (bytes.size() != sizeof task.priority) return false;
+      task.priority = load<std::int32_t>(bytes.data());
+      return true;
+    case kMaxParallel:
+      if (bytes.size() != sizeof task.max_parallel) return false;
+      task.max_parallel = load<std::uint32_t>(bytes.data());
+      return true;
     case kSourceLine:
       if (bytes.size() != sizeof task.source_line) return false;
       task.source_line = load<std::uint64_t>(bytes.data());
@@ -339,6 +351,8 @@ bool decode_row(std::string_view payload, TaskSpec& task, RowSteps& steps) {
   task.success_codes.clear();
   task.resources = RequestedResources();
   task.source_line = 0;
+  task.priority = 0;
+  task.max_parallel = 0;
   Decoder in(payload);
   const auto first = in.get<std::uint32_t>();
   const auto last = in.get<std::uint32_t>();

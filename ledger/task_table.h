@@ -41,9 +41,11 @@ struct TaskSpec {
   std::string stderr_path;
   RequestedResources resources;  ///< fields not given come from BatchInfo::default_resources
   std::vector<Dependency> after;
-  std::string retry;              ///< rules of its own, as engine/retry_policy.h writes them
-  std::string success_codes;      ///< exit codes other than 0 that mean done, one byte each (1 … 255)
-  std::uint64_t source_line = 0;  ///< 1-based line of the input file; 0: none
+  std::string retry;               ///< rules of its own, as engine/retry_policy.h writes them
+  std::int32_t priority = 0;       ///< higher first
+  std::uint32_t max_parallel = 0;  ///< tasks of this name queued or running at once; 0: no limit
+  std::string success_codes;       ///< exit codes other than 0 that mean done, one byte each (1 … 255)
+  std::uint64_t source_line = 0;   ///< 1-based line of the input file; 0: none
 
   bool is_shell() const { return argv.empty(); }
   /// The command for people: the line, or the arguments quoted for sh where needed.

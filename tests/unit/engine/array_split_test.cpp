@@ -10,8 +10,7 @@ namespace {
 
 BatchPlan plan_of(const std::vector<TaskSpec>& tasks, bool is_array = true) {
   PlanBuilder builder({});
-  for (std::size_t step = 0; step < tasks.size(); ++step)
-    builder.add(step, 1, tasks[step].resources, tasks[step].after);
+  for (std::size_t step = 0; step < tasks.size(); ++step) builder.add(step, 1, tasks[step]);
   return builder.finish(is_array);
 }
 

@@ -29,14 +29,15 @@ TEST_CASE("what a task states counts, the rest comes from the defaults") {
 TEST_CASE("steps with equal resources form one group, however they say it") {
   RequestedResources defaults;
   defaults.cores = 1;
-  RequestedResources one, two;
-  one.cores = 1;  // the default, stated
-  two.cores = 2;
+  TaskSpec one, two;
+  one.resources.cores = 1;  // the default, stated
+  one.after = {{0, DependencyKind::after_any}};
+  two.resources.cores = 2;
   PlanBuilder builder(defaults);
   builder.add_plain(0, 2);
-  builder.add(2, 1, two, {});
-  builder.add(3, 1, one, {{0, DependencyKind::after_any}});
-  builder.add(4, 3, two, {});
+  builder.add(2, 1, two);
+  builder.add(3, 1, one);
+  builder.add(4, 3, two);
   const BatchPlan plan = builder.finish(true);
   CHECK(plan.task_count == 7);
   REQUIRE(plan.groups.size() == 2);
@@ -50,9 +51,9 @@ TEST_CASE("steps with equal resources form one group, however they say it") {
 TEST_CASE("a hundred thousand different requests are sorted quickly") {
   PlanBuilder builder({});
   for (std::uint64_t step = 0; step < 100'000; ++step) {
-    RequestedResources own;
-    own.memory_bytes = 1 + step / 2;
-    builder.add(step, 1, own, {});
+    TaskSpec own;
+    own.resources.memory_bytes = 1 + step / 2;
+    builder.add(step, 1, own);
   }
   CHECK(builder.finish(true).groups.size() == 50'000);
 }

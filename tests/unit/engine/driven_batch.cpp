@@ -144,7 +144,20 @@ Result<BatchResult> DrivenBatch::drive(FakeCluster& cluster, const Begin& begin)
   const DriverContext context{*directory_, driver, log, distributor, queues, observer, stop, settings};
   auto state = begin(context);
   if (!state) return fail(state.error());
-  return drive_batch(context, std::move(*state));
+  return drive_batch(context, std::move(*state), nullptr, [this](BatchRun& run) { run_ = &run; });
+}
+
+void DrivenBatch::when(std::function<bool(const BatchProgress&)> condition, std::function<void(BatchRun&)> act) {
+  awaited_.push_back({std::move(condition), std::move(act), false});
+  if (observer.on_progress) return;
+  observer.on_progress = [this](const BatchProgress& progress) {
+    // What an act waits for comes behind it.
+    for (auto& item : awaited_) {
+      if (item.is_done || !item.condition(progress)) continue;
+      item.is_done = true;
+      item.act(*run_);
+    }
+  };
 }
 
 BatchResult DrivenBatch::run(FakeCluster& cluster) {
@@ -154,7 +167,7 @@ BatchResult DrivenBatch::run(FakeCluster& cluster) {
 
 BatchResult DrivenBatch::resume(FakeCluster& cluster) {
   return must(drive(cluster, [this](const DriverContext& context) -> Result<BatchState> {
-    auto recovered = recover(context, previous_);
+    auto recovered = recover(context, previous_, request);
     if (!recovered) return fail(recovered.error());
     return std::move(recovered->state);
   }));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -13,6 +14,7 @@
 
 #include "engine/batch_observer.h"
 #include "engine/batch_run.h"
+#include "engine/recovery.h"
 #include "ledger/fold.h"
 #include "process/fd.h"
 #include "tests/support/fake_distributor.h"
@@ -98,6 +100,9 @@ class DrivenBatch {
   RecordingObserver observer;
   TestStop stop;
   RunSettings settings;
+  RecoveryRequest request;  ///< of resume()
+  /// Called once with the batch that is driven, by the driving thread, when the condition holds for the first time.
+  void when(std::function<bool(const BatchProgress&)> condition, std::function<void(BatchRun&)> act);
   std::vector<std::unique_ptr<ClusterQueue>> queues;
 
  private:
@@ -110,6 +115,13 @@ class DrivenBatch {
   std::optional<BatchDirectory> directory_;
   std::optional<BatchPlan> plan_;
   std::optional<DriverIdentity> previous_;
+  struct Awaited {
+    std::function<bool(const BatchProgress&)> condition;
+    std::function<void(BatchRun&)> act;
+    bool is_done = false;
+  };
+  std::list<Awaited> awaited_;
+  BatchRun* run_ = nullptr;
 };
 
 /// Tasks with these `after`s, one for each element.
