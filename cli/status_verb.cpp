@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include <algorithm>
-#include <array>
+#include <poll.h>
+#include <unistd.h>
+
+#include <chrono>
 #include <memory>
 #include <optional>
 
@@ -8,307 +10,224 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/console.h"
-#include "cli/driving.h"
-#include "cli/summary.h"
+#include "cli/driver_watch.h"
+#include "cli/snakemake_status.h"
+#include "cli/status_report.h"
 #include "cli/task_report.h"
 #include "cli/verb.h"
-#include "engine/batch_home.h"
-#include "ledger/detail_reader.h"
-#include "process/identity.h"
+#include "protocol/units.h"
 
 namespace allot::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
 
-constexpr std::array kStates = {TaskState::waiting, TaskState::queued, TaskState::running,
-                                TaskState::done,    TaskState::failed, TaskState::abandoned};
-constexpr std::size_t kMostListed = 10;
-constexpr std::size_t kCommandCharacters = 90;
-// Stands for a task whose row is damaged.
-const TaskSpec kUnreadable = [] {
-  TaskSpec spec;
-  spec.shell_line = "?";
-  return spec;
-}();
-
-std::optional<TaskState> state_from_string(const std::string& name) {
-  for (const TaskState state : kStates) {
-    if (to_string(state) == name) return state;
-  }
-  return std::nullopt;
-}
-
-/// Who drives the batch, as far as it can be seen from here.
-enum class DriverState { none, left, alive, gone, elsewhere };
-
-DriverState driver_state(const Fold& fold, const std::optional<DriverIdentity>& driver) {
-  if (!driver) return DriverState::none;
-  if (fold.ended()) return DriverState::left;
-  if (driver->host != host_name()) return DriverState::elsewhere;
-  const bool is_here = driver->boot_id == boot_id() && is_alive({static_cast<pid_t>(driver->pid), driver->start_ticks});
-  return is_here ? DriverState::alive : DriverState::gone;
-}
-
-std::string_view to_string(DriverState state) {
-  switch (state) {
-    case DriverState::none:
-      return "none";
-    case DriverState::left:
-      return "left";
-    case DriverState::alive:
-      return "alive";
-    case DriverState::gone:
-      return "gone";
-    case DriverState::elsewhere:
-      break;
-  }
-  return "elsewhere";
-}
-
-class Report {
- public:
-  Report(const BatchDirectory& batch, const Fold& fold, TaskTableReader& table, std::optional<DriverIdentity> driver)
-      : batch_(batch), fold_(fold), table_(table), details_(fold), driver_(std::move(driver)) {}
-
-  Json json() const {
-    Json json;
-    json["batch"] = batch_.path();
-    if (!is_utf8(batch_.path())) json["batch_base64"] = base64(batch_.path());
-    json["id"] = batch_.info().batch_id;
-    json["name"] = batch_.info().name;
-    json["cluster"] = batch_.info().cluster;
-    json["created"] = time_text(batch_.info().created_ns);
-    json["tasks"] = fold_.size();
-    auto& states = json["states"] = Json::object();
-    for (const TaskState state : kStates) states[std::string(allot::to_string(state))] = fold_.count(state);
-    auto& classes = json["by_class"] = Json::object();
-    const auto counts = by_class();
-    for (std::size_t i = 0; i < counts.size(); ++i) {
-      classes[std::string(allot::to_string(static_cast<ExitClass>(i)))] = counts[i];
-    }
-    json["incomplete_outputs"] = incomplete_outputs();
-    auto& driver = json["driver"] = Json::object();
-    driver["state"] = to_string(driver_state(fold_, driver_));
-    driver["host"] = driver_ ? Json(driver_->host) : Json(nullptr);
-    driver["pid"] = driver_ ? Json(driver_->pid) : Json(nullptr);
-    driver["epoch"] = driver_ ? Json(driver_->epoch) : Json(nullptr);
-    driver["since"] = driver_ ? Json(time_text(driver_->since_ns)) : Json(nullptr);
-    json["damage"] = fold_.damage();
-    return json;
-  }
-
-  Result<std::string> text() {
-    const BatchInfo& info = batch_.info();
-    std::string text = fmt::format("batch {}{} on cluster {}, made {}\n", info.batch_id,
-                                   info.name.empty() ? "" : " \"" + printable(info.name) + "\"", info.cluster,
-                                   time_text(info.created_ns));
-    text += "  " + printable(batch_.path()) + "\n" + driver_text();
-    text += plural(fold_.size(), "task") + ":";
-    for (const TaskState state : kStates) {
-      if (fold_.count(state) > 0) text += fmt::format(" {} {}", fold_.count(state), allot::to_string(state));
-    }
-    text += "\n";
-    const auto counts = by_class();
-    if (fold_.count(TaskState::failed) > 0) {
-      for (std::size_t i = 0; i < counts.size(); ++i) {
-        if (counts[i] > 0)
-          text += fmt::format("  {:<15}{:>9}\n", allot::to_string(static_cast<ExitClass>(i)), counts[i]);
-      }
-    }
-    text += incomplete_outputs_text(incomplete_outputs());
-    auto running = list(TaskState::running, false);
-    if (!running) return running;
-    auto failed = list(TaskState::failed, true);
-    if (!failed) return failed;
-    text += *running + *failed;
-    for (std::size_t i = 0; i < fold_.damage().size() && i < kMostListed; ++i)
-      text += "damage: " + fold_.damage()[i] + "\n";
-    return text;
-  }
-
-  /// About the rows of the task table that could not be read so far; nothing if there are none.
-  std::optional<std::string> unreadable_rows() const {
-    if (unreadable_ == 0) return std::nullopt;
-    return unreadable_ == 1 ? first_unreadable_ : fmt::format("{} (and {} more)", first_unreadable_, unreadable_ - 1);
-  }
-
-  /// Every task whose state is wanted.
-  Result<void> tasks(StandardOutput& out, bool as_json, const std::vector<TaskState>& wanted) {
-    if (!as_json) out.write(task_heading());
-    for (std::uint64_t step = 0; step < fold_.size() && !out.is_closed(); ++step) {
-      if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), fold_.task(step).state) == wanted.end()) continue;
-      auto detail = details_.detail(step);
-      if (!detail) return fail(std::move(detail.error()));
-      const TaskSpec* spec = row(step);
-      Json json = as_json ? task_json(*detail, spec != nullptr ? *spec : kUnreadable) : Json();
-      if (as_json && spec == nullptr) json["name"] = json["command"] = nullptr;
-      out.write(as_json ? one_line(json) : task_line(*detail, spec != nullptr ? *spec : kUnreadable));
-    }
-    return {};
-  }
-
- private:
-  std::array<std::uint64_t, kExitClassCount> by_class() const {
-    std::array<std::uint64_t, kExitClassCount> counts{};
-    for (std::uint64_t step = 0; step < fold_.size(); ++step) {
-      const FoldedTask& task = fold_.task(step);
-      if (task.state != TaskState::done && task.state != TaskState::failed) continue;
-      const auto index = static_cast<std::size_t>(task.exit_class);
-      if (index < counts.size()) ++counts[index];
-    }
-    return counts;
-  }
-
-  std::uint64_t incomplete_outputs() const {
-    std::uint64_t count = 0;
-    for (std::uint64_t step = 0; step < fold_.size(); ++step) count += fold_.task(step).output_incomplete ? 1 : 0;
-    return count;
-  }
-
-  std::string driver_text() const {
-    const std::string resume = "; allot resume " + shown_name(batch_.path()) + " finishes it\n";
-    const bool is_open =
-        fold_.count(TaskState::done) + fold_.count(TaskState::failed) + fold_.count(TaskState::abandoned) <
-        fold_.size();
-    const std::string who = driver_ ? fmt::format("process {} on {}", driver_->pid, driver_->host) : "";
-    switch (driver_state(fold_, driver_)) {
-      case DriverState::none:
-        return "  never driven: its tasks were not read to the end\n";
-      case DriverState::left:
-        return is_open ? "  its driver has left before the end" + resume : "  its driver has left in order\n";
-      case DriverState::alive:
-        return "  driven by " + who + "\n";
-      case DriverState::gone:
-        return "  its driver (" + who + ") is gone" + (is_open ? resume : "\n");
-      case DriverState::elsewhere:
-        break;
-    }
-    return "  driven by " + who + ", which cannot be seen from here\n";
-  }
-
-  Result<std::string> list(TaskState state, bool with_text) {
-    std::string text;
-    std::size_t listed = 0;
-    for (std::uint64_t step = 0; step < fold_.size() && listed < kMostListed; ++step) {
-      if (fold_.task(step).state != state || (with_text && fold_.task(step).exit_class == ExitClass::killed)) continue;
-      ++listed;
-      auto detail = details_.detail(step);
-      if (!detail) return fail(std::move(detail.error()));
-      const TaskSpec* spec = row(step);
-      const std::string what =
-          state == TaskState::running ? "since " + time_text(detail->started_ns) : describe(detail->exit_info);
-      if (listed == 1) text += fmt::format("{} (the first ones):\n", allot::to_string(state));
-      text +=
-          fmt::format("  step {}: {}: {}\n", step, what,
-                      shorten(printable((spec != nullptr ? *spec : kUnreadable).command_text()), kCommandCharacters));
-      if (with_text) text += tail_lines(detail->exit_info.text, "    | ");
-    }
-    return text;
-  }
-
-  // Null: damaged, and counted.
-  const TaskSpec* row(std::uint64_t step) {
-    auto row = table_.row(step);
-    if (row) return *row;
-    if (unreadable_++ == 0) first_unreadable_ = row.error().message;
-    return nullptr;
-  }
-
-  const BatchDirectory& batch_;
-  const Fold& fold_;
-  TaskTableReader& table_;
-  DetailReader details_;
-  std::optional<DriverIdentity> driver_;
-  std::uint64_t unreadable_ = 0;
-  std::string first_unreadable_;
-};
+constexpr milliseconds kDefaultInterval{2000};
+// Looking takes at most a fifth of the time, however large the batch is.
+constexpr int kRestPerLook = 4;
+constexpr int kMostTries = 3;
+constexpr int kTryAgainMilliseconds = 500;
 
 class StatusVerb final : public Verb {
  public:
   std::string name() const override { return "status"; }
   std::string summary() const override { return "Show what became of a batch and its tasks"; }
-  VerbText text() const override {
-    return {
-        {"status [OPTIONS] BATCH"},
-        "Reads the records of a batch, which may be running, and shows what they say. Nothing is changed.\n\n"
-        "Exit status: 0 if the batch could be read, whatever became of its tasks; 2 if there is no such batch; 3 if it "
-        "is damaged so that tasks or commands of it cannot be read, after what is left of it was shown.",
-        {{"allot status 06ecx1", "counts, what runs, first failures"},
-         {"allot status ./batch --tasks --state failed", "a line per failed task"},
-         {"allot status ./batch --tasks --json", "a JSON object per task and line"}}};
-  }
-
-  void describe(CLI::App& app) override {
-    app.add_option("BATCH", batch_, "Directory of the batch, or its id, or the beginning of its id")
-        ->type_name("BATCH")
-        ->required();
-    app.add_flag("--tasks", tasks_, "A line per task");
-    app.add_option("--state", states_,
-                   "With --tasks: only tasks in this state (may be repeated): waiting, queued, "
-                   "running, done, failed, abandoned")
-        ->type_name("STATE")
-        ->expected(1)
-        ->take_all();
-    app.add_flag("--json", json_, "As JSON: one object, or with --tasks one object per line (docs/json.md)");
-  }
-
-  int run(Services&) override {
-    std::vector<TaskState> wanted;
-    for (const auto& name : states_) {
-      const auto state = state_from_string(name);
-      if (!state) return refuse("--state " + name + ": must be waiting, queued, running, done, failed or abandoned");
-      wanted.push_back(*state);
-    }
-    if (!wanted.empty() && !tasks_) return refuse("--state goes with --tasks");
-    auto path = find_batch(batch_);
-    if (!path) return refuse(path.error().message);
-    auto batch = BatchDirectory::open(*path);
-    if (!batch) return tell_failure(batch.error());
-    auto fold = Fold::load(*batch);
-    if (!fold) return tell_unreadable(fold.error());
-    auto driver = batch->current_driver();
-    if (!driver) return tell_unreadable(driver.error());
-    auto table = TaskTableReader::open(batch->task_data_path(), batch->task_index_path());
-    if (!table) return tell_unreadable(table.error());
-    Report report(*batch, *fold, *table, std::move(*driver));
-    StandardOutput out;
-    if (tasks_) {
-      if (auto told = report.tasks(out, json_, wanted); !told) {
-        out.flush();
-        return tell_unreadable(told.error());
-      }
-    } else if (json_) {
-      out.write(one_line(report.json()));
-    } else {
-      auto text = report.text();
-      if (!text) return tell_unreadable(text.error());
-      out.write(*text);
-    }
-    const auto unreadable = report.unreadable_rows();
-    if (fold->missing_steps() == 0 && !unreadable) return out.close(kSuccess);
-    out.flush();
-    if (unreadable) tell_error(*unreadable);
-    if (fold->missing_steps() > 0)
-      tell_error(fmt::format("{}: damaged: {} of the batch's {} tasks are missing", batch->task_index_path(),
-                             fold->missing_steps(), fold->size() + fold->missing_steps()));
-    return out.close(kEnvironment);
-  }
+  VerbText text() const override;
+  void describe(CLI::App& app) override;
+  int run(Services&) override;
 
  private:
-  static int refuse(const std::string& message) {
-    tell_error(message);
-    return kMisuse;
-  }
+  Result<void> read_options();
+  int show(StandardOutput& out, DriverWatch& watch);
+  int watch(DriverWatch& watch);
+  int tell_word() const;
   static int tell_unreadable(const Error& error) {
     tell_error(error.message);
     return kEnvironment;
   }
 
   std::string batch_;
-  bool tasks_ = false, json_ = false;
-  std::vector<std::string> states_;
+  bool tasks_ = false, json_ = false, snakemake_ = false;
+  std::optional<std::uint64_t> why_;
+  std::vector<std::string> states_, classes_;
+  std::string name_, steps_, watch_;
+
+  TaskFilter filter_;
+  milliseconds interval_ = kDefaultInterval;
+  bool has_ended_ = false;  // as of the last show()
 };
+
+VerbText StatusVerb::text() const {
+  return {
+      {"status [OPTIONS] BATCH"},
+      "Reads the records of a batch, which may be running, and shows what they say. Nothing is changed.\n\n"
+      "--why STEP shows all that is known of one task: its command and resources, what it waits for, and each of its "
+      "runs with where and when it ran, how it ended, what each witness says of it and whether it runs again.\n\n"
+      "--watch shows it again and again, until nobody drives the batch any more.\n\n"
+      "--snakemake prints one word for snakemake's --cluster-status: \"success\" if every task is done; \"failed\" if "
+      "the batch has ended and some are not, or if its driver is gone or has left before the end (stderr says why; "
+      "allot resume may still finish it); else \"running\". While the batch is driven no task's record is read.\n\n"
+      "Exit status: 0 if the batch could be read, whatever became of its tasks; 2 for wrong usage, or if there is no "
+      "such batch or step; 3 if it is damaged so that tasks or commands of it cannot be read, after what is left of it "
+      "was shown.",
+      {{"allot status 06ecx1", "counts, what runs, first failures"},
+       {"allot status ./batch --tasks --state failed --class error", "a line per task that failed by itself"},
+       {"allot status ./batch --tasks --json", "a JSON object per task and line"},
+       {"allot status ./batch --why 7", "what became of step 7, run by run, or why it waits"},
+       {"allot status ./batch --watch=5", "every five seconds, until the end"}}};
+}
+
+void StatusVerb::describe(CLI::App& app) {
+  app.add_option("BATCH", batch_, "Directory of the batch, or its id, or the beginning of its id")
+      ->type_name("BATCH")
+      ->required();
+  app.add_flag("--tasks", tasks_, "A line per task");
+  app.add_option("--state", states_,
+                 "With --tasks: only tasks in this state (may be repeated): waiting, queued, "
+                 "running, done, failed, abandoned")
+      ->type_name("STATE")
+      ->expected(1)
+      ->take_all();
+  app.add_option("--class", classes_,
+                 "With --tasks: only tasks that ended so (may be repeated): done, error, signaled, out_of_memory, "
+                 "timed_out, killed, node_failed, preempted, launch_failed, queueing_error, lost")
+      ->type_name("CLASS")
+      ->expected(1)
+      ->take_all();
+  app.add_option("--name", name_, "With --tasks: only tasks whose name has this in it")->type_name("TEXT");
+  app.add_option("--steps", steps_, "With --tasks: only these steps: 0-9,12")->type_name("STEPS");
+  app.add_option("--why", why_, "Everything about the task of this step")->type_name("STEP");
+  app.add_flag("--watch", watch_,
+               "Again every 2 seconds, or as often as --watch=SECONDS says, until the batch has ended");
+  app.add_flag("--snakemake", snakemake_, "Only one word: running, success or failed");
+  app.add_flag("--json", json_, "As JSON: one object, or with --tasks one object per line (docs/json.md)");
+}
+
+Result<void> StatusVerb::read_options() {
+  const auto misuse = [](const std::string& text) { return fail(ErrorCode::fix_request, text); };
+  for (const auto& name : states_) {
+    const auto state = task_state_from_string(name);
+    if (!state) return misuse("--state " + name + ": must be waiting, queued, running, done, failed or abandoned");
+    filter_.states.push_back(*state);
+  }
+  for (const auto& name : classes_) {
+    const auto exit_class = exit_class_from_string(name);
+    if (!exit_class) return misuse("--class " + name + ": there is no such exit class; allot status --help has all");
+    filter_.classes.push_back(*exit_class);
+  }
+  if (!steps_.empty()) {
+    auto steps = parse_steps(steps_);
+    if (!steps) return fail(steps.error().with_context("--steps"));
+    filter_.steps = std::move(*steps);
+  }
+  filter_.name = name_;
+  const char* filter = !states_.empty()    ? "--state"
+                       : !classes_.empty() ? "--class"
+                       : !name_.empty()    ? "--name"
+                       : !steps_.empty()   ? "--steps"
+                                           : nullptr;
+  if (filter != nullptr && !tasks_) return misuse(std::string(filter) + " goes with --tasks");
+  if (int{tasks_} + int{why_.has_value()} + int{snakemake_} > 1) {
+    return misuse("--tasks, --why and --snakemake exclude each other");
+  }
+  if (snakemake_ && (json_ || !watch_.empty())) return misuse("--snakemake goes with neither --json nor --watch");
+  if (!watch_.empty() && watch_ != "true") {
+    const auto interval = parse_duration(watch_);
+    if (!interval) return fail(interval.error().with_context("--watch"));
+    if (*interval == 0 || *interval > 86'400'000) return misuse("--watch: must be more than 0, and a day at most");
+    interval_ = milliseconds(*interval);
+  }
+  return {};
+}
+
+int StatusVerb::run(Services&) {
+  if (auto read = read_options(); !read) return tell_failure(read.error());
+  if (snakemake_) return tell_word();
+  auto batch = open_batch(batch_);
+  if (!batch) return tell_failure(batch.error());
+  DriverWatch driver(std::move(*batch));
+  if (!watch_.empty()) return watch(driver);
+  StandardOutput out;
+  const int status = show(out, driver);
+  return out.close(status);
+}
+
+// One look at the batch. Errors go to stderr, behind what could be shown.
+int StatusVerb::show(StandardOutput& out, DriverWatch& watch) {
+  const BatchDirectory& batch = watch.batch();
+  // The driver first: whoever has left or is gone by now writes no more of what is read after that.
+  auto holder = watch.look();
+  if (!holder) return tell_unreadable(holder.error());
+  auto fold = Fold::load(batch);
+  if (!fold) return tell_unreadable(fold.error());
+  if (holder->driver && fold->ended()) holder->state = Holder::State::left;
+  has_ended_ =
+      holder->state == Holder::State::gone || (holder->state == Holder::State::left && !watch.is_handed_over());
+  auto table = TaskTableReader::open(batch.task_data_path(), batch.task_index_path());
+  if (!table) return tell_unreadable(table.error());
+  const std::uint64_t steps = fold->size() + fold->missing_steps();
+  const auto last = filter_.steps ? std::optional(filter_.steps->back()) : why_;
+  if (last && *last >= steps) {
+    return tell_failure({ErrorCode::fix_request,
+                         steps == 0 ? "the batch has no steps"
+                                    : fmt::format("there is no step {}; the steps are 0 to {}", *last, steps - 1)});
+  }
+  StatusReport report(batch, *fold, *table, std::move(*holder));
+  Result<void> shown;
+  if (tasks_) {
+    shown = report.tasks(out, json_, filter_);
+  } else if (why_ && json_) {
+    shown = report.why_json(*why_).map([&](const auto& json) { out.write(one_line(json)); });
+  } else if (why_) {
+    shown = report.why_text(*why_).map([&](const auto& text) { out.write(text); });
+  } else if (json_) {
+    out.write(one_line(report.json()));
+  } else {
+    shown = report.text().map([&](const auto& text) { out.write(text); });
+  }
+  const auto unreadable = report.unreadable_rows();
+  if (shown && fold->missing_steps() == 0 && !unreadable) return kSuccess;
+  out.flush();
+  if (!shown) return tell_unreadable(shown.error());
+  if (unreadable) tell_error(*unreadable);
+  if (fold->missing_steps() > 0) {
+    tell_error(fmt::format("{}: damaged: {} of the batch's {} tasks are missing", batch.task_index_path(),
+                           fold->missing_steps(), steps));
+  }
+  return kEnvironment;
+}
+
+int StatusVerb::watch(DriverWatch& watch) {
+  const bool clears = !json_ && ::isatty(STDOUT_FILENO) == 1;
+  StandardOutput out;
+  for (bool is_first = true;; is_first = false) {
+    const auto before = Clock::now();
+    if (clears) {
+      out.write("\033[H\033[2J");
+    } else if (!json_ && !is_first) {
+      out.write("\n");
+    }
+    const int status = show(out, watch);
+    out.flush();
+    if (status != kSuccess || has_ended_ || out.is_closed()) return out.close(status);
+    const auto took = std::chrono::duration_cast<milliseconds>(Clock::now() - before);
+    ::poll(nullptr, 0, static_cast<int>(std::max(interval_, took * kRestPerLook).count()));
+  }
+}
+
+// Who asks takes anything but a word for the end of all things: a fault may pass.
+int StatusVerb::tell_word() const {
+  for (int tries = 1;; ++tries) {
+    const auto status = open_batch(batch_).and_then(snakemake_status);
+    if (status) {
+      if (!status->reason.empty()) tell_error(printable(status->reason));
+      return print_or_fail(status->word + "\n");
+    }
+    if (status.error().code == ErrorCode::fix_request || tries == kMostTries) return tell_failure(status.error());
+    ::poll(nullptr, 0, kTryAgainMilliseconds);
+  }
+}
 
 }  // namespace
 

@@ -16,10 +16,11 @@ class App;
 namespace allot::cli {
 
 /// Exit statuses. After a signal stopped a run: 128 + its number, as a shell shows it.
-inline constexpr int kSuccess = 0;      ///< run, resume: every task is done
-inline constexpr int kNotAll = 1;       ///< run, resume: some task is not done; output: some output is missing
-inline constexpr int kMisuse = 2;       ///< wrong usage, bad input, no such batch
-inline constexpr int kEnvironment = 3;  ///< no plugin, no place for the batch, an output that cannot be written
+inline constexpr int kSuccess = 0;       ///< run, resume: every task is done
+inline constexpr int kNotAll = 1;        ///< run, resume: some task is not done; output: some output is missing
+inline constexpr int kMisuse = 2;        ///< wrong usage, bad input, no such batch
+inline constexpr int kEnvironment = 3;   ///< no plugin, no place for the batch, an output that cannot be written
+inline constexpr int kTimeIsOver = 124;  ///< wait: as timeout(1) has it
 
 /// Made by main; passed down.
 struct Services {
@@ -64,7 +65,12 @@ std::unique_ptr<Verb> make_hold_verb();
 std::unique_ptr<Verb> make_release_verb();
 std::unique_ptr<Verb> make_throttle_verb();
 std::unique_ptr<Verb> make_explain_verb();
+<<<<<<< HEAD
 std::unique_ptr<Verb> make_driver_verb();
+=======
+std::unique_ptr<Verb> make_list_verb();
+std::unique_ptr<Verb> make_wait_verb();
+>>>>>>> 9eff285 (list, wait, status --why, --watch, filters and --snakemake: a batch is looked at without asking its driver)
 
 class CommandLine;
 /// Generates man page and completion from `line`, which outlives it.

@@ -77,12 +77,7 @@ std::string DetailReader::describe(const RecordRef& ref, const Record& record) c
   const std::string& file = fold_.record_files_[ref.file];
   const std::string worker = fmt::format("worker node record {} @{}: ", file, ref.offset);
   const std::string driver = is_driver_writer(file) ? "epoch " + file.substr(7) : file;
-  const FoldedTask& task = fold_.tasks_[ref.step];
   std::string line;
-  if (ref.submission != task.submission || ref.restart != task.restart) {
-    line = fmt::format("earlier run (submission {}{}): ", ref.submission,
-                       ref.restart > 0 ? fmt::format(", restart {}", ref.restart) : "");
-  }
   if (const auto* started = std::get_if<StartedRecord>(&record)) {
     line += worker + "started " + ledger::utc_text(started->at_ns) + ", no end recorded";
   } else if (const auto* finished = std::get_if<FinishedRecord>(&record)) {
@@ -140,7 +135,12 @@ Result<TaskDetail> DetailReader::detail(std::uint64_t step) {
       detail.evidence.push_back(record.error().message);
       continue;
     }
-    detail.evidence.push_back(describe(*ref, record->record));
+    std::string earlier;
+    if (ref->submission != task.submission || ref->restart != task.restart) {
+      earlier = fmt::format("earlier run (submission {}{}): ", ref->submission,
+                            ref->restart > 0 ? fmt::format(", restart {}", ref->restart) : "");
+    }
+    detail.evidence.push_back(earlier + describe(*ref, record->record));
     if (auto* retry = std::get_if<RetryRecord>(&record->record)) {
       if (retry->retry == kRetryOnRequest) {
         detail.retries = {};

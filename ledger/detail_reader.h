@@ -9,6 +9,7 @@
 
 #include "ledger/fold.h"
 #include "ledger/record_file.h"
+#include "ledger/task_history.h"
 #include "protocol/result.h"
 
 namespace allot {
@@ -20,6 +21,8 @@ class DetailReader {
   explicit DetailReader(const Fold& fold) : fold_(fold), readers_(fold.record_files().size()) {}
   /// As Fold::detail.
   Result<TaskDetail> detail(std::uint64_t step);
+  /// The same facts run by run, every record read. Errors: fix_request (no such step).
+  Result<TaskHistory> history(std::uint64_t step);
 
  private:
   using RecordRef = Fold::RecordRef;
@@ -27,6 +30,7 @@ class DetailReader {
   bool is_decisive(const RecordRef& ref) const;
   void take_facts(const RecordRef& ref, const Record& record, TaskDetail& detail) const;
   std::string describe(const RecordRef& ref, const Record& record) const;
+  TaskRun begin_run(std::uint64_t step, std::uint32_t submission, std::uint16_t restart) const;
 
   const Fold& fold_;
   std::vector<std::optional<RecordReader>> readers_;

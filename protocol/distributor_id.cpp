@@ -92,4 +92,11 @@ std::optional<ParsedDistributorId> parse_distributor_id(std::string_view id) {
   return parsed;
 }
 
+std::optional<std::int64_t> id_base_seconds(std::string_view base) {
+  if (base.size() != kIdBaseLength || base.find_first_not_of(kAlphabet) != std::string_view::npos) return std::nullopt;
+  std::uint64_t number = 0;
+  for (const char c : base) number = number << 5 | kAlphabet.find(c);
+  return static_cast<std::int64_t>(number >> kCounterBits);
+}
+
 }  // namespace allot

@@ -32,4 +32,7 @@ struct ParsedDistributorId {
 /// Nothing for text that is no id (wrong length, characters, "_None", leading zeros, a step above kMaxArrayStep).
 std::optional<ParsedDistributorId> parse_distributor_id(std::string_view id);
 
+/// Unix time in seconds at which an id base was made; nothing for text that is none.
+std::optional<std::int64_t> id_base_seconds(std::string_view base);
+
 }  // namespace allot

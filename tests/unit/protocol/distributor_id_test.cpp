@@ -32,6 +32,17 @@ std::vector<std::string> make_bases(std::size_t count) {
 
 }  // namespace
 
+TEST_CASE("the time of an id base can be read from it") {
+  const auto before = ::time(nullptr);
+  const auto seconds = id_base_seconds(new_id_base().value());
+  REQUIRE(seconds);
+  CHECK(*seconds >= before);
+  CHECK(*seconds <= ::time(nullptr) + 3600);  // it counts on where many are made in a second
+  CHECK(id_base_seconds("000000000000") == 0);
+  CHECK_FALSE(id_base_seconds("00000000000"));
+  CHECK_FALSE(id_base_seconds("00000000000u"));
+}
+
 TEST_CASE("a million ids differ, ascend, and are ids") {
   const auto bases = make_bases(1'000'000);
   CHECK(std::adjacent_find(bases.begin(), bases.end(), std::greater_equal<>()) == bases.end());

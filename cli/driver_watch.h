@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// Who drives a batch, asked again and again: each look reads only what the driver has written since the last one.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/background.h"
+#include "cli/take_over.h"
+
+namespace allot::cli {
+
+std::string_view to_string(Holder::State state);
+/// Nothing for an unknown name.
+std::optional<Holder::State> holder_state_from_string(std::string_view name);
+/// The object "driver" of docs/json.md.
+nlohmann::ordered_json driver_json(const Holder& holder);
+
+class DriverWatch {
+ public:
+  explicit DriverWatch(BatchDirectory batch) : batch_(std::move(batch)) {}
+
+  /// Errors: gave_up (the claims or the driver's records cannot be read).
+  Result<Holder> look();
+
+  const BatchDirectory& batch() const { return batch_; }
+  /// What the driver said when it left, and when (Unix time in nanoseconds); of the latest look, if it saw `left`.
+  const std::string& reason() const { return reason_; }
+  std::int64_t left_ns() const { return left_ns_; }
+  /// It left because another one is to come.
+  bool is_handed_over() const { return has_left_ && reason_ == kHandedOver; }
+
+ private:
+  Result<void> read_records(std::uint64_t epoch);
+
+  BatchDirectory batch_;
+  std::uint64_t epoch_ = 0;
+  std::uint64_t read_to_ = 0;
+  bool has_left_ = false;
+  std::string reason_;
+  std::int64_t left_ns_ = 0;
+};
+
+}  // namespace allot::cli
