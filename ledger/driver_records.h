@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "protocol/exit_info.h"
 #include "protocol/resources.h"
 #include "protocol/step_ranges.h"
+#include "protocol/submission.h"
 
 namespace allot {
 
@@ -32,7 +34,13 @@ struct IntentRecord {
   RequestedResources resources;
   std::string name;
   std::int64_t at_ns = 0;
+  std::int32_t priority = 0;
+  std::vector<std::string> excluded_nodes;
 };
+
+/// The intent to submit, and which submission an intent speaks of.
+IntentRecord intent_of(const Submission& submission, std::int64_t at_ns);
+Submission submission_of(const IntentRecord& intent, const std::string& batch_directory);
 
 /// The plugin accepted a submission (`native_id`: the scheduler's, empty if none) or refused it (`error` not empty).
 struct SubmittedRecord {

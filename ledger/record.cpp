@@ -31,10 +31,12 @@ using Ranges = std::span<const StepRange>;
 constexpr std::size_t kMaxEvidenceCharacters = 10'000;
 constexpr std::size_t kMaxEvidenceBytes = 4 * kMaxEvidenceCharacters;
 constexpr std::size_t kMaxReasonBytes = 64 * 1024;
-constexpr std::size_t kMaxRangesPerFrame = 40'000;
+constexpr std::size_t kMaxNodesBytes = 64 * 1024;
+constexpr std::size_t kMaxRangesPerFrame = 37'500;
 constexpr std::size_t kMaxRangeBytes = 20;  // two varints
 constexpr std::size_t kFixedBytes = 512;    // numbers and lengths of any one record
-static_assert(kFixedBytes + 6 * kMaxNameBytes + kMaxPassThroughBytes + kMaxRangesPerFrame * kMaxRangeBytes <=
+static_assert(kFixedBytes + 6 * kMaxNameBytes + kMaxPassThroughBytes + kMaxNodesBytes +
+                  kMaxRangesPerFrame * kMaxRangeBytes <=
               kMaxPayloadBytes);
 static_assert(kFixedBytes + kMaxEvidenceBytes + kFrameHeaderBytes <= kMaxFinishedBytes);
 
@@ -62,7 +64,7 @@ std::size_t room(const RequestedResources& r) {
   return r.queue.size() + r.account.size() + r.constraint.size() + std::min(pass_through, kMaxPassThroughBytes);
 }
 std::size_t room(const IntentRecord& r) {
-  return r.token.size() + r.id_base.size() + r.name.size() + room(r.resources);
+  return r.token.size() + r.id_base.size() + r.name.size() + room(r.resources) + kMaxNodesBytes;
 }
 std::size_t room(const RetryRecord& r) {
   return r.reason.size() + room(r.resources);
@@ -165,6 +167,18 @@ void for_each_usage_field(Usage& usage, F&& f) {
 }
 
 constexpr auto kUsage = [](auto& usage, auto&& f) { for_each_usage_field(usage, f); };
+void put_nodes(Encoder& out, const std::vector<std::string>& nodes) {
+  std::size_t bytes = 0;
+  std::uint32_t count = 0;
+  for (const std::string& node : nodes) {
+    bytes += sizeof(std::uint32_t) + node.size();
+    if (bytes > kMaxNodesBytes) break;
+    ++count;
+  }
+  out.put(count);
+  for (std::uint32_t i = 0; i < count; ++i) out.put_text(nodes[i]);
+}
+
 // --- one pair of functions per record; the order of the fields is the format, new ones go to the end
 
 void encode(Encoder& out, const OpenedRecord& r, Ranges) {
@@ -241,6 +255,8 @@ void encode(Encoder& out, const IntentRecord& r, Ranges ranges) {
   out.put(r.at_ns);
   put_resources(out, r.resources);
   put_ranges(out, ranges);
+  out.put(r.priority);
+  put_nodes(out, r.excluded_nodes);
 }
 
 void decode(Decoder& in, IntentRecord& r) {
@@ -254,6 +270,10 @@ void decode(Decoder& in, IntentRecord& r) {
   r.at_ns = in.get<std::int64_t>();
   r.resources = get_resources(in);
   r.steps = get_ranges(in);
+  if (in.left() == 0) return;  // written before there were priorities
+  r.priority = in.get<std::int32_t>();
+  const auto nodes = in.get<std::uint32_t>();
+  for (std::uint32_t i = 0; i < nodes && in.good(); ++i) r.excluded_nodes.emplace_back(in.get_text());
 }
 
 void encode(Encoder& out, const SubmittedRecord& r, Ranges) {

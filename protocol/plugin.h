@@ -15,7 +15,7 @@
 namespace allot {
 
 /// Raised with every change of a type that crosses the boundary.
-inline constexpr std::uint32_t kPluginAbi = 1;
+inline constexpr std::uint32_t kPluginAbi = 2;
 
 /// Compiler and standard library that C++ types of this build are laid out by; driver and plugin must agree.
 const char* toolchain_tag();

@@ -28,6 +28,12 @@ struct Submission {
   std::uint32_t attempt = 1;      ///< attempt number of these steps, for ALLOT_ATTEMPT
   RequestedResources resources;
   std::string name;  ///< for people and logs
+  /// Of tasks that wait, in whatever batch, those with the highest start first; among equals the order of submission
+  /// counts. What already waits at a worker node may start before (at most what ends in about 0.1 s). It ends nothing
+  /// that runs. Where submit returns when the tasks are over (sequential), a submission never waits with another.
+  std::int32_t priority = 0;
+  /// Nodes that start none of these tasks, named as in Event::node; together at most 64 KiB.
+  std::vector<std::string> excluded_nodes;
 };
 
 /// The answer to a submission: the id of every step of it.

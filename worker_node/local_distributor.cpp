@@ -60,21 +60,6 @@ Result<void> LocalDistributor::check_resources(const Submission& submission) con
   return {};
 }
 
-Submission submission_of(const IntentRecord& intent, const std::string& batch_directory) {
-  Submission submission;
-  submission.token = intent.token;
-  submission.batch_directory = batch_directory;
-  submission.id_base = intent.id_base;
-  submission.number = intent.submission;
-  submission.steps = intent.steps;
-  submission.is_array = intent.is_array;
-  submission.step_origin = intent.step_origin;
-  submission.attempt = intent.attempt;
-  submission.resources = intent.resources;
-  submission.name = intent.name;
-  return submission;
-}
-
 Result<std::pair<std::uint32_t, bool>> LocalDistributor::take_up(Submission submission) {
   // Only a batch that has been worked on before this distributor saw it can hold anything of this submission.
   const bool is_old = !book_.find_batch(submission.batch_directory) && has_slot_records(submission.batch_directory);

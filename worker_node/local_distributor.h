@@ -78,9 +78,6 @@ Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std:
 /// writer's name. The caller has seen that whoever began them is gone. Errors: those of claiming and writing.
 Result<std::string> record_lost(const BatchDirectory& batch, const std::vector<RunKey>& keys, const std::string& text);
 
-/// Which submission an intent speaks of.
-Submission submission_of(const IntentRecord& intent, const std::string& batch_directory);
-
 /// Why a task waits that was queued when its distributor was stopped, and that was started again.
 inline constexpr const char* kLeftByStop =
     "it was queued when this distributor was stopped, and only a new driver of its batch starts it (allot resume)";

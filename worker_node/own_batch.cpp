@@ -101,17 +101,7 @@ Result<Submission> OwnBatch::write(const std::string& command, const std::string
   submission.step_origin = *first;
   submission.resources = resources;
   submission.name = name;
-  IntentRecord intent;
-  intent.submission = submission.number;
-  intent.token = submission.token;
-  intent.id_base = *base;
-  intent.is_array = is_array;
-  intent.step_origin = *first;
-  intent.steps = submission.steps;
-  intent.resources = resources;
-  intent.name = name;
-  intent.at_ns = real_ns();
-  if (auto written = records_->append(intent); !written) {
+  if (auto written = records_->append(intent_of(submission, real_ns())); !written) {
     records_->discard();
     return fail(written.error());
   }

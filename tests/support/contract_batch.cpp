@@ -87,18 +87,7 @@ void record_intent(const Submission& submission) {
   const std::lock_guard lock(driver_mutex);
   if (!exists(submission.batch_directory + "/records/driver-1")) return;
   if (!recorded_tokens.insert(submission.token).second) return;
-  IntentRecord intent;
-  intent.submission = submission.number;
-  intent.token = submission.token;
-  intent.id_base = submission.id_base;
-  intent.is_array = submission.is_array;
-  intent.step_origin = submission.step_origin;
-  intent.steps = submission.steps;
-  intent.attempt = submission.attempt;
-  intent.resources = submission.resources;
-  intent.name = submission.name;
-  intent.at_ns = unix_nanoseconds();
-  append_as_driver(submission.batch_directory, intent);
+  append_as_driver(submission.batch_directory, intent_of(submission, unix_nanoseconds()));
 }
 
 void record_answer(const Submission& submission, const Result<SubmittedIds>& answer) {

@@ -104,7 +104,9 @@ class RandomRecords {
                             3,
                             resources(),
                             text(20),
-                            at};
+                            at,
+                            static_cast<std::int32_t>(any()),
+                            {text(12), text(30)}};
       case 4:
         return SubmittedRecord{static_cast<std::uint32_t>(any()), text(20), text(80), at};
       case 5:

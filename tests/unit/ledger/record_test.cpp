@@ -80,6 +80,8 @@ TEST_CASE("every field of an intent comes back") {
   r.resources.pass_through = {{"--exclusive", ""}, {"--mail-type", "END"}};
   r.name = "batch part 12";
   r.at_ns = -1;
+  r.priority = -7;
+  r.excluded_nodes = {"node1", "node2"};
   const IntentRecord back = round_trip(r);
   CHECK(back.submission == 12);
   CHECK(back.token == r.token);
@@ -91,6 +93,8 @@ TEST_CASE("every field of an intent comes back") {
   CHECK(back.resources == r.resources);
   CHECK(back.name == r.name);
   CHECK(back.at_ns == -1);
+  CHECK(back.priority == -7);
+  CHECK(back.excluded_nodes == r.excluded_nodes);
 }
 
 TEST_CASE("the other records come back") {
@@ -235,6 +239,22 @@ TEST_CASE("long texts keep their last 10 000 characters and fit") {
   decoded = decode_payload(payload_of(frame));
   REQUIRE(decoded);
   CHECK(std::get<SubmittedRecord>((*decoded)->record).error.size() == 64 * 1024);
+}
+
+TEST_CASE("an intent that was written before there were priorities has none and excludes no node") {
+  IntentRecord intent;
+  intent.submission = 3;
+  intent.steps = StepRanges(0, 2);
+  std::string frame;
+  append_frame(frame, intent, 1, 8);
+  const std::string_view payload = payload_of(frame);
+  auto decoded = decode_payload(payload.substr(0, payload.size() - 8));
+  REQUIRE(decoded);
+  const auto& old = std::get<IntentRecord>((*decoded)->record);
+  CHECK(old.steps == intent.steps);
+  CHECK(old.priority == 0);
+  CHECK(old.excluded_nodes.empty());
+  CHECK_FALSE(decode_payload(payload.substr(0, payload.size() - 4)));
 }
 
 TEST_CASE("an intent with very many separate ranges becomes several frames that hold all of them") {
