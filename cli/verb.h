@@ -65,12 +65,9 @@ std::unique_ptr<Verb> make_hold_verb();
 std::unique_ptr<Verb> make_release_verb();
 std::unique_ptr<Verb> make_throttle_verb();
 std::unique_ptr<Verb> make_explain_verb();
-<<<<<<< HEAD
 std::unique_ptr<Verb> make_driver_verb();
-=======
 std::unique_ptr<Verb> make_list_verb();
 std::unique_ptr<Verb> make_wait_verb();
->>>>>>> 9eff285 (list, wait, status --why, --watch, filters and --snakemake: a batch is looked at without asking its driver)
 
 class CommandLine;
 /// Generates man page and completion from `line`, which outlives it.

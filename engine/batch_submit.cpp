@@ -113,6 +113,7 @@ Submission BatchRun::compose(const ReadyWork& work) {
   submission.attempt = work.attempt;
   submission.resources = plan_.groups[work.group].resources;
   submission.name = info.name;
+  submission.priority = plan_.groups[work.group].priority;
   return submission;
 }
 
