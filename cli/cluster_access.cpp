@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 
 #include "engine/cluster_config_file.h"
+#include "process/install_paths.h"
+#include "protocol/path_safety.h"
 
 namespace allot::cli {
 namespace {
@@ -30,9 +32,28 @@ Result<void> set_slots(ClusterConfig& config, const std::vector<ParameterSpec>& 
 
 }  // namespace
 
+Result<void> check_cluster_file(const std::string& path) {
+  boost::system::error_code error;
+  const auto real = [&error](const std::string& given) { return boost::filesystem::canonical(given, error).string(); };
+  const std::string own = real(worker_node_program());
+  const std::string file = real(path);
+  if (error) return {};
+  auto danger = find_danger_on_path(file, own);
+  // Where the file is a link, the directory that it lies in matters as well.
+  const auto given = boost::filesystem::absolute(path);
+  const std::string directory = real(given.parent_path().string());
+  if (!danger && !error) danger = find_danger_on_path(directory + "/" + given.filename().string(), own);
+  if (!danger) return {};
+  return fail(ErrorCode::fix_request,
+              fmt::format("{}: not read: {}; expected that only root and you can write it and the directories above. "
+                          "Correct this with chown and chmod go-w, or copy the file elsewhere",
+                          path, *danger));
+}
+
 Result<Cluster> open_cluster(Services& services, const std::string& name_or_path, std::optional<std::int64_t> slots) {
   auto file = find_cluster_config(services.cluster_directories, name_or_path);
   if (!file) return fail(std::move(file.error()));
+  if (auto safe = check_cluster_file(file->path); !safe) return fail(std::move(safe.error()));
   auto plugin_name = read_plugin_name(file->path);
   if (!plugin_name) return fail(std::move(plugin_name.error()));
   const LoadedPlugin loaded = services.plugins.load(*plugin_name);

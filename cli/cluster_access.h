@@ -23,6 +23,10 @@ struct Cluster {
   RetryPolicy retry;
 };
 
+/// A cluster's file says what runs as this user (a shell, a plugin), so nobody else may write it: the rule is that of
+/// plugins. Errors: fix_request. A file that cannot be found is for its reader to complain about.
+Result<void> check_cluster_file(const std::string& path);
+
 /// Reads the cluster's file and loads its plugin. `slots` replaces the parameter of that name. Errors: fix_request (no
 /// such cluster, faults in its file, no slots to set), not_available (its plugin cannot be used: the text says why).
 Result<Cluster> open_cluster(Services& services, const std::string& name_or_path, std::optional<std::int64_t> slots);

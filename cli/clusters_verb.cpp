@@ -27,7 +27,8 @@ struct ClusterRow {
 // As far as it goes; what goes wrong is the row's text.
 ClusterRow look_at(Services& services, const ClusterFile& file) {
   ClusterRow row{file, {}, {}, {}, {}, {}};
-  auto plugin_name = read_plugin_name(file.path);
+  const auto safe = check_cluster_file(file.path);
+  auto plugin_name = safe ? read_plugin_name(file.path) : fail(safe.error());
   if (!plugin_name) {
     row.state = "bad file";
     row.text = plugin_name.error().message;

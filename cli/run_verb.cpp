@@ -275,7 +275,7 @@ int RunVerb::tell_no_batch(const Error& error, SignalStop& stop, const std::stri
 
 int RunVerb::run_dry(const BatchInfo& info, const ClusterParts& parts, TaskSource& source, SignalStop& stop) const {
   if (batch_dir_) {
-    if (auto free = BatchDirectory::check_place(*batch_dir_); !free) return tell_failure(free.error());
+    if (auto free = check_batch_place(*batch_dir_); !free) return tell_failure(free.error());
   }
   auto tasks = read_tasks(info, source);
   if (!tasks) return tell_no_batch(tasks.error(), stop, empty_dry_run_json(parts));

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include "engine/batch_maker.h"
 
+#include <sys/stat.h>
+
 #include <boost/filesystem.hpp>
+
+#include <fmt/format.h>
 
 #include "engine/unnamed_file.h"
 #include "ledger/environment.h"
 #include "process/fault_point.h"
+#include "protocol/path_safety.h"
 
 namespace allot {
 namespace {
@@ -35,6 +40,17 @@ class Discard {
   bool keep_directory_;
 };
 
+// Who may write into a directory could put another batch in the place of this one.
+Result<void> check_owner(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) return {};  // for others to judge
+  const auto danger = find_danger({PathRole::directory, status.st_mode, status.st_uid, status.st_gid});
+  if (!danger) return {};
+  return fail(ErrorCode::fix_request, fmt::format("no batch can be made at {}: the directory {}; name one that nobody "
+                                                  "else can write, or a new one",
+                                                  path, *danger));
+}
+
 // Reads every task into a new table.
 Result<BatchPlan> fill_table(const std::string& data_path, const std::string& index_path, const BatchInfo& info,
                              TaskSource& source) {
@@ -54,6 +70,7 @@ Result<BatchPlan> fill_table(const std::string& data_path, const std::string& in
 
 Result<MadeBatch> make_batch(const std::string& path, BatchInfo info, char* const* environment, TaskSource& source) {
   if (auto checked = source.check(); !checked) return fail(std::move(checked.error()));
+  if (auto owned = check_owner(path); !owned) return fail(std::move(owned.error()));
   boost::system::error_code ignored;
   const bool was_there = fs::exists(path, ignored);
   auto directory = BatchDirectory::create(path, std::move(info));
@@ -72,6 +89,11 @@ Result<MadeBatch> make_batch(const std::string& path, BatchInfo info, char* cons
   discard.forget();
   ALLOT_FAULT_POINT("driver_claimed");
   return MadeBatch{std::move(*directory), std::move(*driver), std::move(*plan)};
+}
+
+Result<void> check_batch_place(const std::string& path) {
+  if (auto owned = check_owner(path); !owned) return owned;
+  return BatchDirectory::check_place(path);
 }
 
 Result<ReadTasks> read_tasks(const BatchInfo& info, TaskSource& source) {

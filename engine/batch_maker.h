@@ -25,6 +25,9 @@ struct MadeBatch {
 /// all), retry_later (disk full), gave_up (interrupted).
 Result<MadeBatch> make_batch(const std::string& path, BatchInfo info, char* const* environment, TaskSource& source);
 
+/// Whether make_batch could make one there, as far as that can be seen without making anything. Errors: fix_request.
+Result<void> check_batch_place(const std::string& path);
+
 /// Tasks that were read and planned, and belong to no batch. What holds their commands is gone with this.
 struct ReadTasks {
   BatchPlan plan;

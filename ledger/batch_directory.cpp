@@ -16,6 +16,7 @@
 #include "process/fault_point.h"
 #include "process/fd.h"
 #include "process/identity.h"
+#include "process/umask.h"
 
 namespace allot {
 namespace {
@@ -52,6 +53,22 @@ class Undo {
   std::vector<std::string> made_;
 };
 
+// mkdir(2) with mode 0700 whatever the umask, which may take rights from the owner, too.
+bool make_private_directory(const std::string& path) {
+  return ::mkdir(path.c_str(), 0700) == 0 && ::chmod(path.c_str(), 0700) == 0;
+}
+
+// As mkdir -p, and whatever the umask for nobody else to write into: who could, could put another batch in a batch's
+// place. Returns errno, 0 if all is there.
+int make_parents(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) return S_ISDIR(status.st_mode) ? 0 : ENOTDIR;
+  const std::size_t slash = path.rfind('/');
+  if (errno != ENOENT || slash == std::string::npos) return errno;
+  if (const int error = slash == 0 ? 0 : make_parents(path.substr(0, slash)); error != 0) return error;
+  return ::mkdir(path.c_str(), 0755) == 0 || errno == EEXIST ? 0 : errno;
+}
+
 tl::unexpected<Error> refused_place(const std::string& path, const std::string& why) {
   return fail(ErrorCode::fix_request, "no batch can be made at " + path + ": " + why);
 }
@@ -70,14 +87,11 @@ Result<void> check_existing(const std::string& path) {
 }
 
 Result<void> make_batch_root(const std::string& path, Undo& undo) {
-  boost::system::error_code error;
-  const fs::path parent = fs::path(path).parent_path();
-  fs::create_directories(parent, error);
-  // Boost says EEXIST of a file where a directory should be.
-  if (error) {
-    return refused_place(path, parent.string() + ": " + errno_text(error.value() == EEXIST ? ENOTDIR : error.value()));
+  const std::string parent = fs::path(path).parent_path().string();
+  if (const int error = make_parents(parent); error != 0) {
+    return refused_place(path, parent + ": " + errno_text(error));
   }
-  if (::mkdir(path.c_str(), 0700) == 0) {
+  if (make_private_directory(path)) {
     undo.remember(path);
     return {};
   }
@@ -155,6 +169,7 @@ class ClaimFile {
   Result<void> write(const std::string& text) {
     fd_.reset(::mkostemp(path_.data(), O_CLOEXEC));
     if (!fd_) return fail(errno_error(errno, path_ + ": the batch cannot be claimed"));
+    ::fchmod(fd_.get(), 0600);  // whatever the umask
     if (!write_all(fd_.get(), text) || ::fsync(fd_.get()) != 0) {
       return fail(errno_error(errno, path_ + ": the batch cannot be claimed"));
     }
@@ -205,6 +220,7 @@ Result<BatchDirectory> BatchDirectory::create(const std::string& path, BatchInfo
   if (info.host.empty()) info.host = host_name();
   if (info.boot_id.empty()) info.boot_id = boot_id();
   if (info.allot_version.empty()) info.allot_version = ALLOT_VERSION;
+  if (!info.umask) info.umask = own_umask();
   if (info.created_ns == 0) info.created_ns = unix_now_ns();
   batch.info_ = std::move(info);
 
@@ -212,7 +228,7 @@ Result<BatchDirectory> BatchDirectory::create(const std::string& path, BatchInfo
   if (auto made = make_batch_root(batch.path_, undo); !made) return fail(std::move(made.error()));
   for (const char* name : kSkeleton) {
     const std::string directory = batch.path_ + "/" + name;
-    if (::mkdir(directory.c_str(), 0700) != 0) {
+    if (!make_private_directory(directory)) {
       return fail(errno_error(errno, "no batch can be made at " + batch.path_ + ": " + directory));
     }
     undo.remember(directory);

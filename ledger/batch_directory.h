@@ -36,6 +36,9 @@ struct BatchInfo {
   std::string retry;                         ///< rules of the batch, as engine/retry_policy.h writes them
   std::optional<std::uint32_t> max_running;  ///< tasks queued or running at once, instead of the cluster's
   std::int64_t begin_ns = 0;                 ///< Unix time before which nothing is submitted; 0: at once
+  /// What files of the tasks do not get; of the maker where nothing is given. Batches made before it was kept have
+  /// none: their tasks get that of whoever drives them.
+  std::optional<std::uint32_t> umask;
 };
 
 /// Who drives (or drove) a batch.
@@ -55,8 +58,10 @@ enum class OutputStream { standard_output, standard_error };
 /// Paths and identity of one batch. A value; holds no descriptors. Thread rule: const methods from any thread.
 class BatchDirectory {
  public:
-  /// Makes the directory (mode 0700, parents too) and its skeleton. Errors: fix_request when `path` exists and is not
-  /// an empty directory, or cannot be written (path and reason in the text).
+  /// Makes the directory and its skeleton (mode 0700 whatever the umask) and what is missing above it (by the umask,
+  /// and for nobody else to write into).
+  /// Errors: fix_request when `path` exists and is not an empty directory, or cannot be written (path and reason in the
+  /// text).
   static Result<BatchDirectory> create(const std::string& path, BatchInfo info);
 
   /// Whether a batch could be made there, as far as that can be seen without making anything. Errors: as create.

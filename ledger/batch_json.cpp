@@ -41,6 +41,19 @@ std::optional<std::string> text_from_json(const json& value) {
 
 namespace {
 
+std::string octal(std::uint32_t mask) {
+  std::string text(4, '0');
+  for (auto digit = text.rbegin(); digit != text.rend(); ++digit, mask >>= 3) *digit += static_cast<char>(mask & 7);
+  return text;
+}
+
+std::optional<std::uint32_t> from_octal(const std::string& text) {
+  if (text.size() != 4 || text[0] != '0' || text.find_first_not_of("01234567") != std::string::npos) {
+    return std::nullopt;
+  }
+  return static_cast<std::uint32_t>(std::stoul(text, nullptr, 8));
+}
+
 json resources_to_json(const RequestedResources& r) {
   json value = json::object();
   if (r.cores) value["cores"] = *r.cores;
@@ -194,6 +207,7 @@ std::string to_json(const BatchInfo& info) {
   if (!info.retry.empty()) object["retry"] = text_to_json(info.retry);
   if (info.max_running) object["max_running"] = *info.max_running;
   if (info.begin_ns != 0) object["begin_ns"] = info.begin_ns;
+  if (info.umask) object["umask"] = octal(*info.umask);
   return object.dump(2) + "\n";
 }
 
@@ -228,6 +242,11 @@ Result<BatchInfo> parse_batch_info(std::string_view text, const std::string& pat
   fields.read_if_there("retry", info.retry);
   fields.read_if_there("max_running", info.max_running);
   if (object->contains("begin_ns")) fields.read("begin_ns", info.begin_ns);
+  if (std::string mask; object->contains("umask")) {
+    fields.read("umask", mask);
+    info.umask = from_octal(mask);
+    if (!info.umask) fields.wrong("umask", "a text of four octal digits");
+  }
   if (const json* resources = fields.find("default_resources")) {
     read_resources(*resources, path, info.default_resources, fields);
   }

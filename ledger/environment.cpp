@@ -43,6 +43,20 @@ constexpr std::array<std::string_view, 4> kSecretEnds = {"TOKEN", "_KEY", "_KEYS
 constexpr std::array<std::string_view, 1> kSecretStarts = {"AWS_SESSION"};
 constexpr std::array<std::string_view, 4> kSecretNames = {"SSHPASS", "GPG_AGENT_INFO", "KRB5CCNAME", "KEY"};
 
+// "scheme://user:password@host", anywhere in the text.
+bool has_password_in_url(std::string_view text) {
+  constexpr std::string_view kMark = "://";
+  for (std::size_t at = text.find(kMark); at != std::string_view::npos; at = text.find(kMark)) {
+    text.remove_prefix(at + kMark.size());
+    const std::string_view authority = text.substr(0, text.find_first_of("/?# \t\n"));
+    const std::size_t end = authority.rfind('@');
+    if (end == std::string_view::npos) continue;
+    const std::size_t colon = authority.find(':');
+    if (colon + 1 < end) return true;
+  }
+  return false;
+}
+
 constexpr std::array<std::string_view, 6> kNodeStarts = {"SLURM_", "OMPI_", "PMIX_", "PMI_", "PRTE_", "ALLOT_"};
 constexpr std::array<std::string_view, 9> kNodeNames = {"CUDA_VISIBLE_DEVICES",
                                                         "GPU_DEVICE_ORDINAL",
@@ -71,6 +85,10 @@ bool is_secret_name(std::string_view name) {
          has_component(upper_name, kSecretWords);
 }
 
+bool is_secret(std::string_view name, std::string_view value) {
+  return is_secret_name(name) || has_password_in_url(value);
+}
+
 bool is_node_name(std::string_view name) {
   return starts_with_any(name, kNodeStarts) || is_any(name, kNodeNames);
 }
@@ -82,8 +100,9 @@ Environment capture_environment(char* const* variables) {
     const std::size_t equals = entry.find('=');
     if (equals == std::string_view::npos || equals == 0) continue;
     const std::string_view name = entry.substr(0, equals);
-    if (is_secret_name(name) || is_node_name(name)) continue;
-    environment.emplace_back(name, entry.substr(equals + 1));
+    const std::string_view value = entry.substr(equals + 1);
+    if (is_secret(name, value) || is_node_name(name)) continue;
+    environment.emplace_back(name, value);
   }
   return environment;
 }

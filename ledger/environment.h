@@ -17,6 +17,10 @@ using Environment = std::vector<std::pair<std::string, std::string>>;
 /// secrets by pattern (…TOKEN, …SECRET…, …PASSWORD…, …_KEY, AWS_SESSION…, SSH_AUTH_SOCK, …) case-insensitive.
 bool is_secret_name(std::string_view name);
 
+/// The same for a variable that is not called so and holds a password all the same: a URL as
+/// scheme://user:password@host (DATABASE_URL, https_proxy).
+bool is_secret(std::string_view name, std::string_view value);
+
 /// True for names that the node sets itself (SLURM_*, OMPI_*, PMIX_*, CUDA_VISIBLE_DEVICES, TMPDIR, ALLOT_*, JOB_ID,
 /// ARRAY_STEP_ID): not taken from the submitter.
 bool is_node_name(std::string_view name);

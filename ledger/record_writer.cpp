@@ -32,7 +32,7 @@ Result<RecordWriter> RecordWriter::open(const std::string& path, std::size_t res
   writer.path_ = path;
   writer.reserve_bytes_ = reserve_bytes;
   // O_APPEND, so that after a failed write was cut off the next one begins at the end without a seek.
-  writer.fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  writer.fd_ = open_private(path, O_RDWR | O_APPEND).release();
   if (writer.fd_ < 0) return fail(write_error(errno, path));
   auto report = scan_record_payloads(path, 0, [](std::string_view, std::uint64_t) { return PayloadAnswer::next; });
   if (!report) return fail(std::move(report.error()));

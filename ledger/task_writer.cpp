@@ -61,7 +61,7 @@ struct TaskTableWriter::Impl {
     Result<void> open(const std::string& file_path) {
       path = file_path;
       // O_APPEND: after a failed write was cut off, the next one begins at the end without a seek.
-      fd.reset(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+      fd = open_private(path, O_RDWR | O_APPEND);
       if (!fd) return fail(table_error(errno, path));
       auto bytes = size_of(fd.get(), path);
       if (!bytes) return fail(std::move(bytes.error()));

@@ -162,10 +162,22 @@ Result<void> sync_directory(const std::string& path) {
   return {};
 }
 
+Fd open_private(const std::string& path, int flags) {
+  Fd fd(::open(path.c_str(), flags | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (fd) {
+    // A umask may take rights from the owner, too: the next one to open it could not.
+    ::fchmod(fd.get(), 0600);
+  } else if (errno == EEXIST) {
+    fd.reset(::open(path.c_str(), flags | O_CREAT | O_CLOEXEC, 0600));
+  }
+  return fd;
+}
+
 Result<void> write_file_durably(const std::string& path, std::string_view bytes, mode_t mode) {
   const std::string temporary = path + ".tmp." + std::to_string(::getpid());
   Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
   if (!fd) return fail(errno_error(errno, temporary));
+  ::fchmod(fd.get(), mode);
   if (!write_all(fd.get(), bytes) || ::fsync(fd.get()) != 0) {
     Error error = errno_error(errno, temporary);
     ::unlink(temporary.c_str());

@@ -65,7 +65,11 @@ Result<std::string> read_file(const std::string& path, std::size_t max_bytes = 6
 /// The same of a regular file only.
 Result<std::string> read_regular_file(const std::string& path, std::size_t max_bytes = 64u << 20);
 
+/// open(2) for appending or changing with O_CREAT and O_CLOEXEC; a file that it makes has mode 0600 whatever the umask.
+Fd open_private(const std::string& path, int flags);
+
 /// Writes a file under a temporary name in the same directory, syncs it, renames it, syncs the directory.
+/// It has `mode` whatever the umask.
 Result<void> write_file_durably(const std::string& path, std::string_view bytes, mode_t mode = 0600);
 
 /// Marks every descriptor from `first` on close-on-exec: what whoever started this process left open goes no further.

@@ -31,6 +31,9 @@ struct PathFacts {
 std::optional<std::string> find_danger(const PathFacts& facts, const std::vector<uid_t>& trusted,
                                        const std::function<bool(gid_t group, uid_t owner)>& is_private);
 
+/// The same for this process: trusted are root and the effective user.
+std::optional<std::string> find_danger(const PathFacts& facts);
+
 /// Decides about `file` and the directories above it. Trusted are root, the effective user, and whoever owns `program`,
 /// this program's own code: they could change that as well. For the same reason directories that hold both are not
 /// looked at. Both paths are absolute and, but for the last element of `file`, without symbolic links, as realpath(3)

@@ -95,7 +95,8 @@ bool Guard::get_ready() {
   sigset_t all;
   sigfillset(&all);
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
-  ::umask(::umask(077));  // nothing to change: tasks inherit the submitter's umask through the worker node
+  // The submitter's: whoever started this worker node may have another one. Tasks inherit it.
+  if (options_.umask >= 0) ::umask(static_cast<mode_t>(options_.umask));
 
   ::sched_getaffinity(0, sizeof all_cores_, &all_cores_);
   if (!options_.cores.empty()) {

@@ -41,6 +41,7 @@ struct GuardOptions {
   std::int64_t kill_grace_milliseconds = 5000;
   std::int64_t leftover_grace_milliseconds = 500;
   std::int64_t sample_milliseconds = 1000;
+  int umask = -1;  ///< of tasks and of the files that their output goes to; -1: as inherited
 
   std::vector<std::string> to_arguments() const;
   /// Nothing for arguments that no worker node of this version would pass.

@@ -46,6 +46,7 @@ std::vector<Field> fields() {
       number("kill_grace_ms", &GuardOptions::kill_grace_milliseconds),
       number("leftover_grace_ms", &GuardOptions::leftover_grace_milliseconds),
       number("sample_ms", &GuardOptions::sample_milliseconds),
+      number("umask", &GuardOptions::umask),
       {"cores",
        [](const GuardOptions& o) {
          std::string list;

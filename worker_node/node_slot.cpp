@@ -84,7 +84,7 @@ Result<void> claim_slot_files(NodeSlot& slot, const BatchDirectory& batch, const
       continue;
     }
     slot.sent = slot.session_start = report->valid_end;
-    slot.record_file.reset(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    slot.record_file = open_private(path, O_RDWR);
     if (!slot.record_file) return fail(errno_error(errno, path));
     // A power loss must not take the file's name when its records are said to be on disk.
     if (report->valid_end == 0) return sync_directory(batch.path() + "/records");

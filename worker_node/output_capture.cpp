@@ -44,7 +44,7 @@ void OutputCapture::begin() {
 
 void OutputCapture::store(const char* bytes, std::size_t size) {
   if (!file_) {
-    file_.reset(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    file_ = open_private(path_, O_RDWR);
     struct stat info;
     if (!file_ || ::fstat(file_.get(), &info) != 0) {
       if (write_error_ == 0) write_error_ = errno;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "worker_node/task_environment.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace allot {
@@ -25,7 +26,10 @@ TaskEnvironment::TaskEnvironment(const Environment& batch, char* const* own) {
     const char* equals = std::strchr(*own, '=');
     if (equals == nullptr) continue;
     const std::string name(*own, static_cast<std::size_t>(equals - *own));
-    if (is_set_per_task(name) || !(is_secret_name(name) || is_node_name(name))) continue;
+    if (is_set_per_task(name) || !(is_secret(name, equals + 1) || is_node_name(name))) continue;
+    // Whether a value is a secret may have changed since the batch was made: the batch's own counts.
+    const auto is_same = [&](const std::string& entry) { return names(entry.c_str(), name.c_str(), name.size()); };
+    if (std::any_of(base_.begin(), base_.end(), is_same)) continue;
     base_.emplace_back(*own);
   }
 }

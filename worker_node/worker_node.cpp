@@ -111,6 +111,7 @@ Result<void> WorkerNode::Impl::start() {
 
   guard_options_.batch_directory = batch_.path();
   guard_options_.cwd = batch_.info().cwd;
+  if (batch_.info().umask) guard_options_.umask = static_cast<int>(*batch_.info().umask);
   guard_options_.shell = options_.shell;
   guard_options_.host = host_name();
   guard_options_.shared_fd = memory_.get();

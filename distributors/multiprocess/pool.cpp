@@ -90,7 +90,7 @@ Result<void> MultiprocessDistributor::start_worker(Pool& pool, std::uint32_t slo
   Fd null_input(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   // Complaints of worker nodes outlive the driver's terminal.
   const std::string log_path = batch.path() + "/worker.log";
-  Fd log(::open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  Fd log = open_private(log_path, O_WRONLY | O_APPEND);
   if (!null_input || !log) return fail(errno_error(errno, !log ? log_path : "/dev/null"));
 
   const std::string runtime = runtime_directory();

@@ -123,6 +123,18 @@ TEST_CASE("a task has the umask that its submitter had", "[environment]") {
   ::umask(before);
 }
 
+TEST_CASE("a task has its submitter's umask where the workers have another", "[environment]") {
+  const mode_t before = ::umask(027);
+  Batch batch;
+  ::umask(0);
+  Session session;
+  const auto step = batch.add_line("umask");
+  const auto ended = session.run_one(batch.single(step));
+  ::umask(before);
+  CHECK(ended.is_done());
+  CHECK(batch.output(step) == "0027\n");
+}
+
 TEST_CASE("a task leads a process group of its own", "[environment]") {
   const auto words = split_words(run_line("echo $$; sed 's/.*) //' /proc/$$/stat | cut -d' ' -f3"));
   REQUIRE(words.size() == 2);

@@ -66,6 +66,7 @@ TEST_CASE("a batch directory is made whole and opened again") {
   CHECK(made->path() == directory / "a/b/batch");
   CHECK(mode_of(made->path()) == 0700);
   CHECK(mode_of(directory / "a") == 0755);
+  CHECK(made->info().umask == 022u);
   for (const char* name : {"epochs", "records", "output"}) CHECK(mode_of(made->path() + "/" + name) == 0700);
   CHECK(made->info().host == host_name());
   CHECK(made->info().boot_id == boot_id());
@@ -83,8 +84,44 @@ TEST_CASE("a batch directory is made whole and opened again") {
   CHECK(opened->info().created_ns == expected.created_ns);
   CHECK(opened->info().default_resources == expected.default_resources);
   CHECK(opened->info().host == host_name());
+  CHECK(opened->info().umask == 022u);
   CHECK(opened->output_path("host-0", OutputStream::standard_error) == made->path() + "/output/host-0.err");
   CHECK(opened->record_path("driver-1") == made->path() + "/records/driver-1");
+}
+
+TEST_CASE("no umask opens a batch to others or locks its owner out") {
+  for (const mode_t mask : {mode_t{0}, mode_t{0777}}) {
+    TempDirectory directory;
+    const mode_t before = ::umask(mask);
+    auto made = BatchDirectory::create(directory / "b", {});
+    auto deep = BatchDirectory::create(directory / "above/b", {});
+    ::umask(before);
+    REQUIRE(made);
+    CHECK(made->info().umask == mask);
+    CHECK(BatchDirectory::open(directory / "b").value().info().umask == mask);
+    for (const char* name : {"", "/epochs", "/records", "/output"}) CHECK(mode_of(directory / "b" + name) == 0700);
+    CHECK(mode_of(directory / "b/batch.json") == 0600);
+    CHECK((mode_of(directory / "above") & 022) == 0);
+  }
+}
+
+TEST_CASE("a batch made before the umask was kept has none, and one that is no umask is damage") {
+  TempDirectory directory;
+  auto made = BatchDirectory::create(directory / "b", full_info());
+  REQUIRE(made);
+  const std::string text = *read_file(directory / "b/batch.json");
+  const auto at = text.find("\"umask\"");
+  REQUIRE(at != std::string::npos);
+  std::string without = text;
+  without.replace(at, 7, "\"other\"");
+  put_file(directory / "b/batch.json", without);
+  CHECK_FALSE(BatchDirectory::open(directory / "b").value().info().umask);
+  std::string wrong = text;
+  wrong.replace(wrong.find('"', wrong.find(':', at)), 6, "\"0999\"");
+  put_file(directory / "b/batch.json", wrong);
+  auto damaged = BatchDirectory::open(directory / "b");
+  REQUIRE_FALSE(damaged);
+  CHECK(mentions(damaged.error().message, {"umask", "octal"}));
 }
 
 TEST_CASE("an empty directory of the user's is taken as it is") {

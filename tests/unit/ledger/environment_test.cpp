@@ -45,6 +45,19 @@ TEST_CASE("secrets are known by their names") {
   }
 }
 
+TEST_CASE("a URL with a password is a secret whatever it is called") {
+  for (const char* value : {"postgres://me:word@host/db", "x=1 http://a http://u:p@proxy:80", "a://:p@h"}) {
+    INFO(value);
+    CHECK(is_secret("DATABASE_URL", value));
+  }
+  for (const char* value :
+       {"", "postgres://me@host:5432/db", "http://host:80/a@b", "a://u:@h", "me:word@host", "://"}) {
+    INFO(value);
+    CHECK_FALSE(is_secret("DATABASE_URL", value));
+  }
+  CHECK(is_secret("MY_TOKEN", ""));
+}
+
 TEST_CASE("what the node sets is not taken from the submitter") {
   for (const char* name : {"SLURM_JOB_ID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "CUDA_VISIBLE_DEVICES", "TMPDIR",
                            "ALLOT_ATTEMPT", "JOB_ID", "ARRAY_STEP_ID"}) {

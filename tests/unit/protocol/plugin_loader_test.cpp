@@ -222,6 +222,30 @@ TEST_CASE("unsafe path: a directory or file that everyone can write") {
   CHECK(PluginLoader({plugins.directory()}).load("good").state == PluginState::loaded);
 }
 
+TEST_CASE("unsafe path: every directory above counts but for sticky ones, and the owner of each") {
+  PluginDirectory top({});
+  const std::string below = top.directory() + "/below";
+  fs::create_directory(below);
+  REQUIRE(::chmod(below.c_str(), 0755) == 0);
+  fs::copy_file(PluginDirectory({"good"}).path("good"), below + "/liballot_good.so");
+  CHECK(PluginLoader({below}).load("good").state == PluginState::loaded);
+  REQUIRE(::chmod(top.directory().c_str(), 0777) == 0);
+  check_failure(PluginLoader({below}).load("good"), PluginState::unsafe_path, below + "/liballot_good.so",
+                {top.directory() + " is writable by everyone (mode 0777)"});
+  REQUIRE(::chmod(top.directory().c_str(), 01777) == 0);
+  CHECK(PluginLoader({below}).load("good").state == PluginState::loaded);
+  REQUIRE(::chmod(below.c_str(), 01777) == 0);  // sticky, but others may add files
+  check_failure(PluginLoader({below}).load("good"), PluginState::unsafe_path, below + "/liballot_good.so",
+                {below + " is writable by everyone (mode 1777)"});
+  REQUIRE(::chmod(below.c_str(), 0755) == 0);
+  if (::geteuid() != 0) return;
+  REQUIRE(::chown(top.directory().c_str(), 12345, 12345) == 0);
+  const auto loaded = PluginLoader({below}).load("good");
+  REQUIRE(::chown(top.directory().c_str(), 0, 0) == 0);
+  check_failure(loaded, PluginState::unsafe_path, below + "/liballot_good.so",
+                {top.directory() + " belongs to another user (uid 12345)"});
+}
+
 TEST_CASE("unsafe path: a symbolic link is judged where it lies and where it leads") {
   PluginDirectory real({"good"});
   PluginDirectory links({});

@@ -73,3 +73,12 @@ TEST_CASE("arranging keeps every variable") {
   REQUIRE(arranged != nullptr);
   CHECK(as_map(arranged) == before);
 }
+
+TEST_CASE("a variable that became a secret since the batch was made comes once") {
+  std::string now = "DATABASE_URL=db://me:word@host/x";
+  char* own[] = {now.data(), nullptr};
+  auto map = as_map(TaskEnvironment({{"DATABASE_URL", "db://host/x"}}, own).build({}, context(), ""));
+  CHECK(map["DATABASE_URL"] == "db://host/x");
+  map = as_map(TaskEnvironment({}, own).build({}, context(), ""));
+  CHECK(map["DATABASE_URL"] == "db://me:word@host/x");
+}
