@@ -14,8 +14,11 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const allot::fuzz::MemoryFile file(allot::fuzz::as_text(data, size));
   auto name = allot::read_plugin_name(file.path());
   allot::fuzz::require(name || !name.error().message.empty(), "an error says what is wrong");
-  auto config = allot::read_cluster_config(file.path(), specs);
+  allot::RetryPolicy retry;
+  auto config = allot::read_cluster_config(file.path(), specs, &retry);
   if (config) {
+    const auto again = allot::parse_retry_rules(allot::to_text(retry.rules));
+    allot::fuzz::require(again && *again == retry.rules, "rules of a file can be written as text");
     allot::fuzz::require(!config->queues.empty(), "a cluster has a queue");
   } else {
     allot::fuzz::require(config.error().message.find(file.path()) != std::string::npos, "an error names the file");
