@@ -24,6 +24,10 @@ using ledger::name_of;
 using ledger::put_masked;
 using ledger::put_ranges;
 using ledger::put_resources;
+using ledger::kHasExitCode;
+using ledger::kHasSignal;
+using ledger::kStderrExternal;
+using ledger::kStdoutExternal;
 using ledger::RecordType;
 using Ranges = std::span<const StepRange>;
 
@@ -109,8 +113,6 @@ RunKey get_key(Decoder& in) {
   key.restart = in.get<std::uint16_t>();
   return key;
 }
-
-enum OutcomeFlags : std::uint8_t { kHasExitCode = 1, kHasSignal = 2, kStdoutExternal = 4, kStderrExternal = 8 };
 
 void put_outcome(Encoder& out, const ExitInfo& info, std::uint8_t flags) {
   if (info.exit_code) flags |= kHasExitCode;
@@ -500,49 +502,4 @@ Result<std::optional<DecodedRecord>> decode_payload(std::string_view payload) {
   return std::optional(std::move(decoded));
 }
 
-namespace ledger {
-namespace {
-
-// Offsets within a finished record's payload.
-constexpr std::size_t kAtOutcome = kPayloadHeadBytes + kKeyBytes;
-constexpr std::size_t kAtExtents = kAtOutcome + 10;
-constexpr std::size_t kFinishedFixed = kAtExtents + 2 * 24;
-
-RunKey load_key(std::string_view payload) {
-  const char* at = payload.data() + kPayloadHeadBytes;
-  return {load<std::uint32_t>(at), load<std::uint32_t>(at + 4), load<std::uint16_t>(at + 8)};
-}
-
-}  // namespace
-
-std::optional<RunGlance> glance_at_started(std::string_view payload) {
-  if (payload.size() < kPayloadHeadBytes + kKeyBytes + 12) return std::nullopt;
-  RunGlance glance;
-  glance.key = load_key(payload);
-  return glance;
-}
-
-std::optional<RunGlance> glance_at_finished(std::string_view payload) {
-  if (payload.size() < kFinishedFixed) return std::nullopt;
-  const char* outcome = payload.data() + kAtOutcome;
-  if (static_cast<std::uint8_t>(outcome[0]) >= kExitClassCount) return std::nullopt;
-  RunGlance glance;
-  glance.key = load_key(payload);
-  glance.exit_class = static_cast<ExitClass>(outcome[0]);
-  const auto flags = static_cast<std::uint8_t>(outcome[1]);
-  if (flags & kHasSignal) {
-    glance.number = static_cast<std::uint8_t>(load<std::int32_t>(outcome + 6));
-  } else if (flags & kHasExitCode) {
-    glance.number = static_cast<std::uint8_t>(load<std::int32_t>(outcome + 2));
-  }
-  const char* extents = payload.data() + kAtExtents;
-  glance.output_incomplete = load<std::uint64_t>(extents + 16) != 0 || load<std::uint64_t>(extents + 40) != 0;
-  return glance;
-}
-
-std::uint8_t outcome_number(const ExitInfo& info) {
-  return static_cast<std::uint8_t>(info.signal.value_or(info.exit_code.value_or(0)));
-}
-
-}  // namespace ledger
 }  // namespace allot

@@ -31,6 +31,9 @@ enum class RecordType : std::uint8_t {
 };
 inline constexpr std::uint8_t kLastRecordType = 13;
 
+/// Of an outcome.
+enum OutcomeFlags : std::uint8_t { kHasExitCode = 1, kHasSignal = 2, kStdoutExternal = 4, kStderrExternal = 8 };
+
 /// Type and sequence.
 inline constexpr std::size_t kPayloadHeadBytes = 9;
 inline constexpr std::size_t kKeyBytes = 10;

@@ -32,6 +32,16 @@ inline std::string slot_writer_name(std::string_view host, std::uint64_t k) {
   return (is_ambiguous ? "host." : "") + std::string(host) + "-" + std::to_string(k);
 }
 
+/// The host of such a name: the inverse of slot_writer_name().
+inline std::string host_of_slot_writer(std::string_view writer) {
+  std::string_view host = writer.substr(0, writer.rfind('-'));
+  std::string_view rest = host;
+  while (rest.starts_with("host.")) rest.remove_prefix(5);
+  const bool is_ambiguous = rest == "driver" || rest.starts_with(kDriverWriterPrefix);
+  if (is_ambiguous && host.starts_with("host.")) host.remove_prefix(5);
+  return std::string(host);
+}
+
 /// The file that a task's output goes to when a directory was given for it: NAME.oID or NAME.eID (`letter`), as Jobmon
 /// has it. Without a name it is "task"; a '/' in the name becomes '_'.
 inline std::string output_file_name(std::string task_name, char letter, const std::string& distributor_id) {

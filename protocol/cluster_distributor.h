@@ -13,6 +13,7 @@
 #include "protocol/resources.h"
 #include "protocol/result.h"
 #include "protocol/submission.h"
+#include "protocol/termination.h"
 #include "protocol/usage_stats.h"
 
 namespace allot {
@@ -26,21 +27,6 @@ struct DistributorLimits {
 struct Snapshot {
   std::chrono::system_clock::time_point as_of;
   std::map<std::string, TaskPhase> phases;  ///< by distributor id: held, queued or running
-};
-
-/// How a termination of one id ended. There is no "probably".
-enum class TerminationOutcome : std::uint8_t {
-  gone,              ///< it ran and nothing of its tree is left
-  removed,           ///< it had not started and never will
-  already_finished,  ///< nothing to do
-  unknown_id,        ///< this distributor never gave out that id, or has forgotten it
-  unreachable,       ///< the node cannot be asked, or a process cannot be ended (the text says which)
-};
-std::string_view to_string(TerminationOutcome outcome);
-
-struct Termination {
-  TerminationOutcome outcome = TerminationOutcome::unreachable;
-  std::string text;
 };
 
 /// What an interrupted submission became.
@@ -85,8 +71,8 @@ class ClusterDistributor {
   /// Submits steps of a batch: every step gets an id, or nothing was submitted and the error says why.
   /// Repeating a token returns the same ids and runs nothing twice. Does not wait for the tasks, except where the
   /// plugin is synchronous (sequential), which returns when they are over.
-  /// Errors: fix_request (no such batch or step, too many steps, resources that no queue has), unsupported (arrays:
-  /// submit singles instead), retry_later.
+  /// Errors: fix_request (no such batch or step, too many steps, resources that no queue has, every node excluded),
+  /// unsupported (arrays: submit singles instead), retry_later.
   virtual Result<SubmittedIds> submit(const Submission& submission) = 0;
 
   /// Submits one shell line as a task of its own, in a batch that the distributor keeps. Returns its id.
@@ -141,6 +127,12 @@ class ClusterDistributor {
 
   /// What the submission with this token became. Asks the witnesses (ledger, workers, scheduler); bounded: 10 s.
   virtual Result<Reconciliation> reconcile(const std::string& batch_directory, const std::string& token) = 0;
+
+  /// The caller has read all that it wants of a batch: frees what is kept of it, and its worker nodes leave. Its ids
+  /// are unknown here from then on; its ledger stays, and it may be submitted to again. Bounded: 10 s. A batch that is
+  /// not known here is no error. Errors: fix_request (a task of it has not finished), retry_later (an event of it has
+  /// not been acknowledged, a call about it is under way, or a worker node of it has not left in time).
+  virtual Result<void> forget_batch(const std::string& batch_directory) = 0;
 };
 
 }  // namespace allot

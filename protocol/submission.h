@@ -28,9 +28,10 @@ struct Submission {
   std::uint32_t attempt = 1;      ///< attempt number of these steps, for ALLOT_ATTEMPT
   RequestedResources resources;
   std::string name;  ///< for people and logs
-  /// Of tasks that wait, in whatever batch, those with the highest start first; among equals the order of submission
-  /// counts. What already waits at a worker node may start before (at most what ends in about 0.1 s). It ends nothing
-  /// that runs. Where submit returns when the tasks are over (sequential), a submission never waits with another.
+  /// Of tasks that wait, in whatever batch, those with the highest start first. Among equals of a batch the order of
+  /// submission counts, and batches share the cluster evenly. What a worker node was given ahead of time may start
+  /// before: what ends in about 0.1 s. Nothing that runs is ended. Where submit returns when the tasks are over
+  /// (sequential), no submission waits beside another, and this means nothing.
   std::int32_t priority = 0;
   /// Nodes that start none of these tasks, named as in Event::node; together at most 64 KiB.
   std::vector<std::string> excluded_nodes;
@@ -62,6 +63,7 @@ struct Event {
   std::uint64_t step = 0;        ///< batch-wide
   TaskPhase phase = TaskPhase::queued;
   std::chrono::system_clock::time_point at;  ///< of the record (node's clock)
+  std::string node;                          ///< where it runs or ran; empty: unknown, or it never ran
   std::optional<ExitInfo> exit_info;         ///< exactly with phase finished
   std::optional<double> wall_seconds;        ///< with finished, if it ran
   std::optional<std::uint64_t> max_rss_bytes;

@@ -21,11 +21,17 @@ void EventLog::update_descriptor() {
   if (n == sizeof count) signaled_ = wanted;
 }
 
-void EventLog::push(const EventItem& item) {
+std::uint64_t EventLog::push(const EventItem& item) {
   std::lock_guard lock(mutex_);
   items_.push_back(item);
   update_descriptor();
   changed_.notify_all();
+  return first_ + items_.size() - 1;
+}
+
+std::uint64_t EventLog::acknowledged() const {
+  std::lock_guard lock(mutex_);
+  return cursor_;
 }
 
 void EventLog::interrupt(std::optional<Error> why) {

@@ -24,6 +24,7 @@ struct EventItem {
   TaskPhase phase = TaskPhase::queued;
   bool has_usage = false;
   bool output_incomplete = false;
+  std::uint8_t generation = 0;  ///< of the entry
   float wall_seconds = 0;
   std::int64_t at_ns = 0;
   std::uint64_t max_rss_bytes = 0;
@@ -33,7 +34,8 @@ struct EventItem {
 class EventLog {
  public:
   EventLog();
-  void push(const EventItem& item);
+  /// Returns the event's sequence.
+  std::uint64_t push(const EventItem& item);
   /// Makes every waiter return, now and later: the distributor has stopped, or something is wrong (`why`).
   void interrupt(std::optional<Error> why);
   void resume();
@@ -45,11 +47,13 @@ class EventLog {
   /// As ClusterDistributor::wait_for_events.
   Result<Batch> wait(std::uint64_t cursor, std::chrono::milliseconds timeout);
   int descriptor() const { return ready_.get(); }
+  /// The highest cursor passed so far.
+  std::uint64_t acknowledged() const;
 
  private:
   void update_descriptor();
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<EventItem> items_;
   std::uint64_t first_ = 1;   // sequence of items_.front()

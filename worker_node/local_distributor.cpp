@@ -44,6 +44,12 @@ LocalDistributor::LocalDistributor(ClusterConfig config, LocalSettings settings)
       own_batch_(config_.name) {}
 
 Result<void> LocalDistributor::check_resources(const Submission& submission) const {
+  const auto& excluded = submission.excluded_nodes;
+  if (std::find(excluded.begin(), excluded.end(), host_name()) != excluded.end()) {
+    return fail(ErrorCode::fix_request, "cluster " + config_.name + " has no node but " + host_name() +
+                                            ", which the submission excludes; run it on another cluster, or do not "
+                                            "exclude this node");
+  }
   const RequestedResources& resources = submission.resources;
   const ClusterQueue* queue = queues_.front().get();
   if (!resources.queue.empty()) {

@@ -36,7 +36,7 @@ class LocalDistributor : public ClusterDistributor {
   Result<int> event_descriptor() override;
 
  protected:
-  /// Does the request fit this cluster at all? Strictly: what can never start is refused now.
+  /// Does the submission fit this cluster, of one node, at all? Strictly: what can never start is refused now.
   Result<void> check_resources(const Submission& submission) const;
   /// RunBook::add, which also finds in the ledger what an earlier distributor did of this very submission: ended tasks
   /// do not run again. Errors: also retry_later while some of it may still run (reconcile tells). With mutex_ held.

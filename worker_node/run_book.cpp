@@ -4,10 +4,15 @@
 #include <algorithm>
 
 #include "ledger/task_table.h"
+#include "ledger/writer_name.h"
 #include "process/identity.h"
 
 namespace allot {
 namespace {
+
+// What an intent can keep (ledger/record.cpp).
+constexpr std::size_t kMostExcludedBytes = 64 * 1024;
+constexpr std::size_t kNodeHeadBytes = 4;
 
 bool is_good_token(const std::string& token) {
   return !token.empty() && token.size() <= 64 && std::all_of(token.begin(), token.end(), [](unsigned char c) {
@@ -48,6 +53,9 @@ Result<std::pair<std::uint32_t, bool>> RunBook::add(const Submission& submission
     return refuse("array step " + std::to_string(submission.steps.back() - submission.step_origin) +
                   " is above the largest, " + std::to_string(kMaxArrayStep));
   }
+  std::size_t excluded_bytes = 0;
+  for (const std::string& node : submission.excluded_nodes) excluded_bytes += node.size() + kNodeHeadBytes;
+  if (excluded_bytes > kMostExcludedBytes) return refuse("the names of its excluded nodes are longer than 64 KiB");
   auto opened = open_batch(submission.batch_directory);
   if (!opened) return fail(opened.error());
   const std::uint32_t batch_number = *opened;
@@ -71,8 +79,15 @@ Result<std::pair<std::uint32_t, bool>> RunBook::add(const Submission& submission
   }
   if (entry_by_base_.count(base) != 0) return refuse("id base " + base + " is in use");
 
-  const auto number = static_cast<std::uint32_t>(entries_.size());
-  Entry& entry = entries_.emplace_back();
+  std::uint32_t number = 0;
+  if (free_entries_.empty()) {
+    number = static_cast<std::uint32_t>(entries_.size());
+    entries_.emplace_back();
+  } else {
+    number = free_entries_.back();
+    free_entries_.pop_back();
+  }
+  Entry& entry = entries_[number];
   entry.submission = submission;
   entry.ids = {base, submission.is_array, submission.step_origin, submission.steps};
   entry.batch = batch_number;
@@ -91,9 +106,17 @@ Result<std::uint32_t> RunBook::open_batch(const std::string& path) {
   if (auto known = find_batch(path)) return *known;
   auto directory = BatchDirectory::open(path);
   if (!directory) return fail(directory.error());
-  const auto number = static_cast<std::uint32_t>(batches_.size());
-  batches_.push_back(std::make_unique<Batch>());
-  batches_.back()->directory = std::move(*directory);
+  std::uint32_t number = 0;
+  if (free_batches_.empty()) {
+    number = static_cast<std::uint32_t>(batches_.size());
+    batches_.emplace_back();
+  } else {
+    number = free_batches_.back();
+    free_batches_.pop_back();
+  }
+  batches_[number] = std::make_unique<Batch>();
+  batches_[number]->path = path;
+  batches_[number]->directory = std::move(*directory);
   batch_by_path_.emplace(path, number);
   return number;
 }
@@ -103,7 +126,38 @@ void RunBook::take_back(std::uint32_t number) {
   entry_by_base_.erase(entry.ids.base);
   entry_by_token_.erase({entry.batch, entry.submission.token});
   batches_[entry.batch]->entry_of_submission.erase(entry.submission.number);
-  entries_.pop_back();
+  const auto generation = static_cast<std::uint8_t>(entry.generation + 1);
+  entry = Entry();
+  entry.generation = generation;
+  free_entries_.push_back(number);
+}
+
+Result<void> RunBook::check_forgettable(std::uint32_t number) const {
+  const Batch& batch = *batches_[number];
+  const std::string head = "batch " + batch.directory.path() + " cannot be forgotten: ";
+  for (const auto& [submission, entry] : batch.entry_of_submission) {
+    if (entries_[entry].unfinished == 0) continue;
+    return fail(ErrorCode::fix_request, head + std::to_string(entries_[entry].unfinished) +
+                                            " tasks of its submission " + std::to_string(submission) +
+                                            " have not finished");
+  }
+  if (batch.last_event > events_.acknowledged()) {
+    return fail(ErrorCode::retry_later, head + "its event " + std::to_string(batch.last_event) +
+                                            " has not been acknowledged; pass it as a cursor to wait_for_events");
+  }
+  return {};
+}
+
+void RunBook::forget(std::uint32_t number) {
+  const auto entries = std::move(batches_[number]->entry_of_submission);
+  for (const auto& [submission, entry] : entries) take_back(entry);
+  batch_by_path_.erase(batches_[number]->path);
+  batches_[number].reset();
+  free_batches_.push_back(number);
+}
+
+void RunBook::leave_by_stop() {
+  for (Entry& entry : entries_) entry.is_left_by_stop = entry.unfinished > 0;
 }
 
 std::optional<std::uint32_t> RunBook::find_batch(const std::string& path) const {
@@ -139,8 +193,16 @@ std::optional<std::uint32_t> RunBook::find_submission(std::uint32_t batch, std::
 
 std::uint16_t RunBook::writer_number(Batch& batch, const std::string& name) {
   auto [it, added] = batch.writer_index.emplace(name, static_cast<std::uint16_t>(batch.writers.size()));
-  if (added) batch.writers.push_back(name);
+  if (added) {
+    batch.writers.push_back(name);
+    batch.nodes.push_back(host_of_slot_writer(name));
+  }
   return it->second;
+}
+
+void RunBook::tell(Entry& entry, EventItem item) {
+  item.generation = entry.generation;
+  batches_[entry.batch]->last_event = events_.push(item);
 }
 
 bool RunBook::take_record(std::uint32_t batch, std::uint16_t writer, const DecodedRecord& record, std::uint64_t offset,
@@ -165,7 +227,7 @@ bool RunBook::take_record(std::uint32_t batch, std::uint16_t writer, const Decod
     cell.restart = key.restart;
     item.phase = TaskPhase::running;
     item.at_ns = started->at_ns;
-    events_.push(item);
+    tell(entry, item);
     return true;
   }
   cell.phase = TaskPhase::finished;
@@ -181,7 +243,7 @@ bool RunBook::take_record(std::uint32_t batch, std::uint16_t writer, const Decod
   item.wall_seconds = static_cast<float>(finished->usage.wall_seconds.value_or(0));
   item.max_rss_bytes = finished->usage.max_rss_bytes.value_or(0);
   item.output_incomplete = finished->standard_output.lost_bytes + finished->standard_error.lost_bytes > 0;
-  events_.push(item);
+  tell(entry, item);
   return true;
 }
 
@@ -229,7 +291,7 @@ void RunBook::remove(Found task) {
   item.phase = TaskPhase::finished;
   item.at_ns =
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-  events_.push(item);
+  tell(entry, item);
 }
 
 void RunBook::set_phase(Found task, TaskPhase phase) {
@@ -270,8 +332,11 @@ RunBook::EndPlace RunBook::end_place(Found task) const {
   const Entry& entry = entries_[task.entry];
   EndPlace place;
   place.cell = entry.cells[entry.index_of(task.step)];
-  if (place.cell.phase == TaskPhase::finished && (place.cell.flags & kRemoved) == 0) {
-    const Batch& batch = *batches_[entry.batch];
+  const bool has_begun = place.cell.phase == TaskPhase::running || place.cell.phase == TaskPhase::finished;
+  if (!has_begun || (place.cell.flags & kRemoved) != 0) return place;
+  const Batch& batch = *batches_[entry.batch];
+  place.node = batch.nodes[place.cell.writer];
+  if (place.cell.phase == TaskPhase::finished) {
     place.path = batch.directory.record_path(batch.writers[place.cell.writer]);
     place.offset = place.cell.end_offset;
   }
@@ -308,7 +373,7 @@ std::map<std::string, UsageStats> RunBook::usage(const std::vector<std::string>&
     if (!place.path.empty()) {
       if (auto end = read_end(place)) used = end->usage;
     }
-    if (!place.path.empty() || place.cell.phase == TaskPhase::running) used.node = host_name();
+    used.node = place.node;
     stats.emplace(id, std::move(used));
   }
   return stats;
@@ -320,11 +385,16 @@ Result<std::vector<Event>> events_of(RunBook& book, std::mutex& mutex, std::uint
   if (!batch) return fail(batch.error());
   std::vector<Event> events;
   std::vector<RunBook::EndPlace> places;
+  events.reserve(batch->items.size());
+  places.reserve(batch->items.size());
   {
     std::lock_guard lock(mutex);
     for (std::size_t i = 0; i < batch->items.size(); ++i) {
       const EventItem& item = batch->items[i];
       const RunBook::Entry& entry = book.entry(item.entry);
+      // Acknowledged by another caller since, and its batch forgotten.
+      if (entry.generation != item.generation) continue;
+      RunBook::EndPlace place = book.end_place({item.entry, item.step});
       Event event;
       event.sequence = batch->first_sequence + i;
       event.distributor_id = entry.ids.id_of(item.step);
@@ -339,9 +409,9 @@ Result<std::vector<Event>> events_of(RunBook& book, std::mutex& mutex, std::uint
         event.max_rss_bytes = item.max_rss_bytes;
       }
       event.output_incomplete = item.output_incomplete;
+      event.node = place.node;
       events.push_back(std::move(event));
-      places.push_back(item.phase == TaskPhase::finished ? book.end_place({item.entry, item.step})
-                                                         : RunBook::EndPlace{});
+      places.push_back(std::move(place));
     }
   }
   // Texts lie in the ledger; a done task has none worth a read.

@@ -23,7 +23,12 @@ namespace allot {
 /// Not thread-safe, but for materialise(): the distributor holds its lock around every other call.
 class RunBook {
  public:
-  enum CellFlag : std::uint8_t { kHeld = 1, kTerminating = 2, kRemoved = 4 };
+  enum CellFlag : std::uint8_t {
+    kHeld = 1,
+    kTerminating = 2,
+    kRemoved = 4,
+    kHanded = 8,  ///< a worker node has it
+  };
   /// One task. `number`: exit code or signal.
   struct Cell {
     std::uint64_t end_offset : 48 = 0;  // frame of its finished record
@@ -35,10 +40,14 @@ class RunBook {
   };
 
   struct Batch {
+    std::string path;  // as the submissions have it
     BatchDirectory directory;
     std::vector<std::string> writers;
+    std::vector<std::string> nodes;  // of the writers
     std::unordered_map<std::string, std::uint16_t> writer_index;
     std::map<std::uint32_t, std::uint32_t> entry_of_submission;  // Submission::number → entry
+    std::uint64_t last_event = 0;                                // sequence of its last one
+    std::shared_ptr<void> pin = std::make_shared<char>();        // copied by calls that are under way
   };
 
   struct Entry {
@@ -48,6 +57,8 @@ class RunBook {
     std::vector<std::uint64_t> offsets;  // of each range's first cell
     std::uint64_t unfinished = 0;
     std::uint32_t batch = 0;
+    std::uint8_t generation = 0;  // how often this place was another submission's (EventItem)
+    bool is_left_by_stop = false;
 
     std::uint64_t index_of(std::uint64_t step) const;
     Cell& cell(std::uint64_t step) { return cells[index_of(step)]; }
@@ -60,8 +71,17 @@ class RunBook {
 
   /// Takes a submission up. Second: false when its token was known: the ids are those of the first time.
   Result<std::pair<std::uint32_t, bool>> add(const Submission& submission);
-  /// Forgets the newest submission again, which nobody has been told of.
+  /// Forgets a submission again, which nobody has been told of.
   void take_back(std::uint32_t entry);
+  /// Errors: fix_request (a task of it has not finished), retry_later (an event of it is not acknowledged).
+  Result<void> check_forgettable(std::uint32_t batch) const;
+  /// Forgets such a batch, which is not pinned, with all its submissions; their numbers are used again.
+  void forget(std::uint32_t batch);
+  /// While a copy lives the batch is not forgotten: for calls that give up the distributor's lock in between.
+  std::shared_ptr<void> pin(std::uint32_t batch) { return batches_[batch]->pin; }
+  bool is_pinned(std::uint32_t batch) const { return batches_[batch]->pin.use_count() > 1; }
+  /// What has not finished is not started any more by this distributor.
+  void leave_by_stop();
 
   Entry& entry(std::uint32_t number) { return entries_[number]; }
   Batch& batch(std::uint32_t number) { return *batches_[number]; }
@@ -93,6 +113,7 @@ class RunBook {
     std::string path;
     std::uint64_t offset = 0;
     Cell cell;
+    std::string node;  // empty: it has not run
   };
   EndPlace end_place(Found task) const;
   static Result<FinishedRecord> read_end(const EndPlace& place);
@@ -105,9 +126,12 @@ class RunBook {
   bool take_record(std::uint32_t batch, std::uint16_t writer, const DecodedRecord& record, std::uint64_t offset,
                    std::vector<Found>& ended);
   std::uint16_t writer_number(Batch& batch, const std::string& name);
+  void tell(Entry& entry, EventItem item);
 
   std::deque<Entry> entries_;
-  std::vector<std::unique_ptr<Batch>> batches_;
+  std::vector<std::uint32_t> free_entries_;
+  std::vector<std::unique_ptr<Batch>> batches_;  // null: forgotten
+  std::vector<std::uint32_t> free_batches_;
   std::unordered_map<std::string, std::uint32_t> batch_by_path_;
   std::unordered_map<std::string, std::uint32_t> entry_by_base_;
   std::map<std::pair<std::uint32_t, std::string>, std::uint32_t> entry_by_token_;

@@ -6,8 +6,9 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <exception>
+#include <set>
 
-#include "distributors/multiprocess/pool.h"
+#include "distributors/multiprocess/schedule.h"
 #include "process/identity.h"
 #include "process/machine.h"
 #include "worker_node/node_slot.h"
@@ -16,6 +17,10 @@ namespace allot {
 
 namespace asio = boost::asio;
 using Clock = std::chrono::steady_clock;
+
+namespace {
+constexpr std::chrono::seconds kForgetBound{9};
+}
 
 MultiprocessDistributor::MultiprocessDistributor(ClusterConfig config, LocalSettings settings)
     : LocalDistributor(std::move(config), std::move(settings)) {}
@@ -113,7 +118,7 @@ Result<void> MultiprocessDistributor::stop() {
     remove_unused_scratch(book_.batch(pool->batch).directory.info().batch_id, runtime_directory());
   }
   pools_.clear();
-  stopped_entries_ = static_cast<std::uint32_t>(book_.size());
+  book_.leave_by_stop();
   handed_shapes_.clear();
   reserved_cores_ = reserved_memory_ = 0;
   life_ = Life::stopped;
@@ -133,7 +138,7 @@ Result<SubmittedIds> MultiprocessDistributor::submit(const Submission& submissio
   if (!added->second) return entry.ids;
   Pool& pool = pool_of(entry.batch);
   for (const StepRange& range : submission.steps.ranges()) {
-    pool.pending.push_back({added->first, range.first, range.count});
+    pool.pending.push_back(submission.priority, added->first, range);
   }
   pool.unfinished += entry.unfinished;
   SubmittedIds ids = entry.ids;
@@ -149,6 +154,7 @@ Result<std::map<std::string, Termination>> MultiprocessDistributor::terminate_ta
   if (auto good = usable("terminate"); !good) return fail(good.error());
   std::map<std::string, Termination> answer;
   std::vector<std::pair<std::string, RunBook::Found>> open;
+  std::vector<std::shared_ptr<void>> pins;  // of the batches of those
   std::unordered_set<std::uint64_t> wanted;
   for (const std::string& id : ids) {
     const auto found = book_.find(id);
@@ -162,6 +168,7 @@ Result<std::map<std::string, Termination>> MultiprocessDistributor::terminate_ta
       continue;
     }
     cell.flags |= RunBook::kTerminating;
+    pins.push_back(book_.pin(book_.entry(found->entry).batch));
     open.emplace_back(id, *found);
     wanted.insert(task_key(*found));
   }
@@ -190,7 +197,7 @@ Result<std::map<std::string, Termination>> MultiprocessDistributor::terminate_ta
     if (with_worker.count(task_key(found)) != 0) continue;
     if (book_.entry(found.entry).cell(found.step).phase == TaskPhase::running) continue;  // its end is on its way
     book_.remove(found);  // queued or held: it will be skipped when its turn comes
-    --pool_of(book_.entry(found.entry).batch).unfinished;
+    pool_of(book_.entry(found.entry).batch).note_ends(1);
   }
   const auto finished = [this](const RunBook::Found& task) {
     return book_.entry(task.entry).cell(task.step).phase == TaskPhase::finished;
@@ -217,81 +224,50 @@ Result<std::map<std::string, Termination>> MultiprocessDistributor::terminate_ta
   return answer;
 }
 
-Result<std::map<std::string, std::string>> MultiprocessDistributor::explain_pending(
-    const std::vector<std::string>& ids) {
-  std::lock_guard lock(mutex_);
-  std::map<std::string, std::string> reasons;
-  for (const std::string& id : ids) {
-    const auto found = book_.find(id);
-    if (!found) continue;
-    const RunBook::Entry& entry = book_.entry(found->entry);
-    const RunBook::Cell& cell = entry.cells[entry.index_of(found->step)];
-    if (cell.phase != TaskPhase::queued) continue;
-    const Shape shape = shape_of(found->entry);
-    std::string trouble = blocked_;
-    for (const auto& pool : pools_) {
-      for (const auto& worker : pool->workers) {
-        if (pool->batch == entry.batch && !worker->trouble.empty()) trouble = worker->trouble;
-      }
-    }
-    std::string reason;
-    if ((cell.flags & RunBook::kHeld) != 0) {
-      reason = "held; it waits for a release";
-    } else if (found->entry < stopped_entries_) {
-      reason = kLeftByStop;
-    } else if (!trouble.empty()) {
-      reason = trouble;
-    } else if (life_ != Life::running) {
-      reason = "the distributor is stopped";
-    } else {
-      reason = "waits for " + std::to_string(shape.cores) + " of " + std::to_string(settings_.slots) + " cores" +
-               (shape.memory_bytes > 0 ? " and memory" : "") + ": " + std::to_string(reserved_cores_) +
-               " are in use or promised to tasks before it";
-    }
-    reasons.emplace(id, std::move(reason));
-  }
-  return reasons;
-}
-
 Result<std::uint64_t> MultiprocessDistributor::hold(const std::vector<std::string>& ids) {
   std::unique_lock lock(mutex_);
   if (auto good = usable("hold"); !good) return fail(good.error());
-  std::vector<RunBook::Found> wanted;
+  std::uint64_t held = 0;
+  std::vector<RunBook::Found> asked;  // what a worker node has is decided by its answer: it comes back, or it has begun
+  std::vector<std::shared_ptr<void>> pins;
   for (const std::string& id : ids) {
     const auto found = book_.find(id);
     if (!found) continue;
     RunBook::Cell& cell = book_.entry(found->entry).cell(found->step);
     if (cell.phase != TaskPhase::queued) continue;
     cell.flags |= RunBook::kHeld;
-    wanted.push_back(*found);
-    for (auto& pool : pools_) {
-      for (auto& worker : pool->workers) {
-        if (worker->handed.count(task_key(*found)) == 0) continue;
-        wire::Recall message{book_.entry(found->entry).submission.number, {{found->step, 1}}};
+    if ((cell.flags & RunBook::kHanded) == 0) {
+      ++held;
+      continue;
+    }
+    asked.push_back(*found);
+    pins.push_back(book_.pin(book_.entry(found->entry).batch));
+  }
+  for (auto& pool : pools_) {
+    for (auto& worker : asked.empty() ? std::vector<std::shared_ptr<WorkerLink>>() : pool->workers) {
+      std::map<std::uint32_t, std::set<std::uint64_t>> steps;  // by entry
+      for (const RunBook::Found& task : asked) {
+        if (worker->handed.count(task_key(task)) != 0) steps[task.entry].insert(task.step);
+      }
+      for (const auto& [entry, list] : steps) {
+        StepRanges ranges;
+        for (std::uint64_t step : list) ranges.append(step);
+        wire::Recall message{book_.entry(entry).submission.number, ranges.ranges()};
         asio::post(io_, [worker, message = std::move(message)] { worker->channel->send(message); });
       }
     }
   }
-  // What a worker node has is decided by its answer: it comes back, or it has begun.
-  const auto is_handed = [this](const RunBook::Found& task) {
-    return std::any_of(pools_.begin(), pools_.end(), [&](const auto& pool) {
-      return std::any_of(pool->workers.begin(), pool->workers.end(),
-                         [&](const auto& worker) { return worker->handed.count(task_key(task)) != 0; });
-    });
+  const auto is_settled = [this](const RunBook::Found& task) {
+    const RunBook::Cell& cell = book_.entry(task.entry).cell(task.step);
+    return cell.phase != TaskPhase::queued || (cell.flags & RunBook::kHanded) == 0;
   };
-  const auto is_queued = [this](const RunBook::Found& task) {
-    return book_.entry(task.entry).cell(task.step).phase == TaskPhase::queued;
-  };
-  changed_.wait_for(lock, std::chrono::seconds(5), [&] {
-    return std::all_of(wanted.begin(), wanted.end(),
-                       [&](const RunBook::Found& task) { return !is_queued(task) || !is_handed(task); });
-  });
-  std::uint64_t held = 0;
-  for (const RunBook::Found& task : wanted) {
-    if (is_queued(task) && !is_handed(task)) {
+  changed_.wait_for(lock, std::chrono::seconds(5), [&] { return std::all_of(asked.begin(), asked.end(), is_settled); });
+  for (const RunBook::Found& task : asked) {
+    RunBook::Cell& cell = book_.entry(task.entry).cell(task.step);
+    if (cell.phase == TaskPhase::queued && (cell.flags & RunBook::kHanded) == 0) {
       ++held;
     } else {
-      book_.entry(task.entry).cell(task.step).flags &= static_cast<std::uint8_t>(~RunBook::kHeld);
+      cell.flags &= static_cast<std::uint8_t>(~RunBook::kHeld);
     }
   }
   return held;
@@ -311,16 +287,39 @@ Result<std::uint64_t> MultiprocessDistributor::release(const std::vector<std::st
     if ((cell.flags & RunBook::kHeld) == 0) continue;
     cell.flags &= static_cast<std::uint8_t>(~RunBook::kHeld);
     if (cell.phase != TaskPhase::queued) continue;
-    Pool& pool = pool_of(entry.batch);
-    const bool with_worker = std::any_of(pool.workers.begin(), pool.workers.end(), [&](const auto& worker) {
-      return worker->handed.count(task_key(*found)) != 0;
-    });
     // It may be listed already: whoever comes second finds it handed out or ended.
-    if (!with_worker) pool.pending.push_front({found->entry, found->step, 1});
+    if ((cell.flags & RunBook::kHanded) == 0)
+      pool_of(entry.batch).pending.push_front(entry.submission.priority, *found);
   }
   lock.unlock();
   schedule_pump();
   return free;
+}
+
+Result<void> MultiprocessDistributor::forget_batch(const std::string& batch_directory) {
+  std::unique_lock lock(mutex_);
+  if (auto good = usable("forget_batch"); !good) return good;
+  const auto deadline = Clock::now() + kForgetBound;
+  for (;;) {
+    const auto batch = book_.find_batch(batch_directory);
+    if (!batch) return {};
+    const auto pool = std::find_if(pools_.begin(), pools_.end(), [&](const auto& p) { return p->batch == *batch; });
+    if (auto good = book_.check_forgettable(*batch); !good) return good;
+    const bool has_workers = pool != pools_.end() && !(*pool)->workers.empty();
+    if (!has_workers && !book_.is_pinned(*batch)) {
+      drop_idle_pools();
+      book_.forget(*batch);
+      return {};
+    }
+    if (has_workers) ask_to_leave(**pool);
+    if (Clock::now() > deadline) {
+      return fail(ErrorCode::retry_later,
+                  "batch " + batch_directory + " cannot be forgotten: " +
+                      (has_workers ? "its worker nodes have not left" : "a call about it is under way"));
+    }
+    changed_.wait_for(lock, std::chrono::milliseconds(10));
+    if (auto good = usable("forget_batch"); !good) return good;
+  }
 }
 
 Result<Reconciliation> MultiprocessDistributor::reconcile(const std::string& batch_directory,

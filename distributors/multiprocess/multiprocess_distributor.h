@@ -32,15 +32,19 @@ class MultiprocessDistributor final : public LocalDistributor {
   Result<std::uint64_t> hold(const std::vector<std::string>& ids) override;
   Result<std::uint64_t> release(const std::vector<std::string>& ids) override;
   Result<Reconciliation> reconcile(const std::string& batch_directory, const std::string& token) override;
+  Result<void> forget_batch(const std::string& batch_directory) override;
 
  private:
   enum class Life { created, running, stopping, stopped };
   /// What a task takes while it runs.
   struct Shape {
-    std::uint32_t cores = 1;
+    std::uint64_t cores = 1;
     std::uint64_t memory_bytes = 0;
     auto operator<=>(const Shape&) const = default;
   };
+  struct Line;
+  struct Outgoing;
+  enum class Handed { yes, no_room, starting, unable };
 
   void serve();  // the io thread
   // All below run on the io thread with mutex_ held, unless said otherwise (distributor, pool and death sources).
@@ -61,16 +65,27 @@ class MultiprocessDistributor final : public LocalDistributor {
   void await_death(std::shared_ptr<WorkerLink> worker, int waited_ms);
   Result<void> bury(WorkerLink& worker);
   void listen_for_heartbeats();
+  void hand(WorkerLink& worker, RunBook::Found task);
   void take_off(WorkerLink& worker, RunBook::Found task);
+  void put_back(Pool& pool, RunBook::Found task);
   void pump();
-  void pump_pool(Pool& pool, bool alone);
+  void drop_idle_pools();
+  void start_first(std::vector<Line>& lines, bool alone);
+  Handed hand_next(Line& line, bool alone, Outgoing& out, Shape& promised);
+  WorkerLink* roomiest(Pool& pool, std::uint32_t at_once, std::uint64_t ahead) const;
+  void send(const Outgoing& out);
+  void recall_waiting(Pool& pool);
   void rebalance(Pool& pool);
   void share_out(Pool& pool, std::uint32_t at_once);
-  void retire_idle_pools(std::uint32_t except);
+  void ask_to_leave(Pool& pool);
+  void retire_idle_pools(const Pool& except);
   void schedule_pump();  // any thread
+  std::string explain(RunBook::Found task, const std::vector<Line>& lines) const;
+  std::string shortage(const Shape& shape, const Pool* pool) const;
+  std::vector<Line> waiting_lines();
   std::optional<RunBook::Found> next_pending(Pool& pool);
   Shape shape_of(std::uint32_t entry) const;
-  bool fits(const Shape& shape) const;
+  bool fits(const Shape& shape, const Shape& promised) const;
   std::uint32_t most_at_once(const Shape& shape) const;
   void set_blocked(const std::string& why);
   Result<void> usable(const char* what) const;
@@ -84,7 +99,7 @@ class MultiprocessDistributor final : public LocalDistributor {
   std::map<Shape, std::uint64_t> handed_shapes_;  // tasks handed out and not ended
   std::uint64_t reserved_cores_ = 0;
   std::uint64_t reserved_memory_ = 0;
-  std::uint32_t stopped_entries_ = 0;  // of the book: those before it were queued before the last stop
+  std::uint64_t served_ = 0;           // tasks handed out so far
   std::uint32_t deaths_in_a_row_ = 0;  // of worker nodes, without a task ended between
   Spawner spawner_;
 };

@@ -13,7 +13,7 @@
 #include <boost/asio/post.hpp>
 #include <cerrno>
 
-#include "distributors/multiprocess/multiprocess_distributor.h"
+#include "distributors/multiprocess/schedule.h"
 #include "process/fault_point.h"
 #include "process/identity.h"
 #include "process/machine.h"
@@ -57,6 +57,8 @@ Pool& MultiprocessDistributor::pool_of(std::uint32_t batch) {
   return pool;
 }
 
+// As many slots as the batch can use. Those that are added double them at least, so that a batch which grows task by
+// task does not get a worker node for each.
 Result<void> MultiprocessDistributor::ensure_workers(Pool& pool) {
   std::uint32_t have = 0;
   std::vector<bool> taken(settings_.slots, false);
@@ -67,8 +69,11 @@ Result<void> MultiprocessDistributor::ensure_workers(Pool& pool) {
       taken[worker->first_slot + i] = true;
     }
   }
-  while (have < settings_.slots) {
-    const std::uint32_t slots = std::min(settings_.slots_per_worker, settings_.slots - have);
+  if (have >= std::min<std::uint64_t>(settings_.slots, pool.unfinished)) return {};
+  const auto wanted = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(settings_.slots, std::max<std::uint64_t>(pool.unfinished, 2ull * have)));
+  while (have < wanted) {
+    const std::uint32_t slots = std::min(settings_.slots_per_worker, wanted - have);
     const auto gap = std::find(taken.begin(), taken.end(), false);
     const auto first = static_cast<std::uint32_t>(gap - taken.begin());
     for (std::uint32_t i = 0; i < slots && first + i < taken.size(); ++i) taken[first + i] = true;
@@ -116,7 +121,12 @@ Result<void> MultiprocessDistributor::start_worker(Pool& pool, std::uint32_t slo
   const std::string socket_path = runtime.empty() ? "" : runtime + "/" + batch.info().batch_id + "-" + *name + ".sock";
   if (!socket_path.empty()) arguments.insert(arguments.end(), {"--socket", socket_path});
   if (!settings_.control_groups) arguments.push_back("--no-cgroup");
-  if (settings_.pinned) {
+  // Of several batches each knows its own slots only, and two would share a core while another has nothing to do.
+  const bool is_alone = std::none_of(pools_.begin(), pools_.end(), [&pool](const auto& other) {
+    return other.get() != &pool && std::any_of(other->workers.begin(), other->workers.end(),
+                                               [](const auto& worker) { return !worker->leaving && !worker->dead; });
+  });
+  if (settings_.pinned && is_alone) {
     std::string cores;
     for (std::uint32_t i = 0; i < slots; ++i) {
       if (i > 0) cores += ',';
@@ -154,7 +164,15 @@ Result<void> MultiprocessDistributor::start_worker(Pool& pool, std::uint32_t slo
   worker->first_slot = first_slot;
   worker->socket_path = socket_path;
   worker->limit = slots;
+  worker->started = Clock::now();
   pool.workers.push_back(worker);
+  // Slots that are kept for it longer are others' to use.
+  auto patience = std::make_shared<asio::steady_timer>(io_, kStartPatience);
+  patience->async_wait([this, patience](const boost::system::error_code& error) {
+    if (error) return;
+    std::lock_guard lock(mutex_);
+    pump();
+  });
   auto connected = connect_channel(worker, std::move(ours));
   if (!connected) {  // its end of the connection is closed: it leaves by itself
     worker->dead = true;
@@ -200,9 +218,7 @@ void MultiprocessDistributor::on_message(WorkerLink& worker, wire::Message messa
     worker.slots = std::move(welcome->slots);
     worker.slot_count = worker.limit = static_cast<std::uint32_t>(worker.slots.size());
     for (const RunKey& key : welcome->running) {
-      if (auto entry = book_.find_submission(worker.batch, key.submission)) {
-        worker.handed.insert(task_key({*entry, key.step}));
-      }
+      if (auto entry = book_.find_submission(worker.batch, key.submission)) hand(worker, {*entry, key.step});
       worker.adopted.push_back(key);
     }
     pump();
@@ -229,21 +245,47 @@ void MultiprocessDistributor::on_message(WorkerLink& worker, wire::Message messa
   }
 }
 
+void MultiprocessDistributor::hand(WorkerLink& worker, RunBook::Found task) {
+  if (!worker.handed.insert(task_key(task)).second) return;
+  const Shape shape = shape_of(task.entry);
+  ++handed_shapes_[shape];
+  reserved_cores_ += shape.cores;
+  reserved_memory_ += shape.memory_bytes;
+  worker.cores_handed += shape.cores;
+  worker.is_recalled = false;
+  book_.entry(task.entry).cell(task.step).flags |= RunBook::kHanded;
+}
+
 void MultiprocessDistributor::take_off(WorkerLink& worker, RunBook::Found task) {
   if (worker.handed.erase(task_key(task)) == 0) return;
   const Shape shape = shape_of(task.entry);
-  auto it = handed_shapes_.find(shape);
-  if (it == handed_shapes_.end()) return;
   reserved_cores_ -= shape.cores;
   reserved_memory_ -= shape.memory_bytes;
+  worker.cores_handed -= shape.cores;
+  book_.entry(task.entry).cell(task.step).flags &= static_cast<std::uint8_t>(~RunBook::kHanded);
+  const auto it = handed_shapes_.find(shape);
   if (--it->second == 0) handed_shapes_.erase(it);
+}
+
+// A worker node that had it did not start it.
+void MultiprocessDistributor::put_back(Pool& pool, RunBook::Found task) {
+  RunBook::Entry& entry = book_.entry(task.entry);
+  RunBook::Cell& cell = entry.cell(task.step);
+  if (cell.phase == TaskPhase::finished) return;
+  if ((cell.flags & RunBook::kTerminating) != 0) {
+    book_.remove(task);
+    pool.note_ends(1);
+    return;
+  }
+  cell.phase = TaskPhase::queued;
+  if (life_ == Life::running) pool.pending.put_back(entry.submission.priority, entry.submission.number, task);
 }
 
 void MultiprocessDistributor::on_records(WorkerLink& worker, const wire::Records& records) {
   Pool& pool = pool_of(worker.batch);
   const auto ended = book_.take_records(worker.batch, records);
   for (const RunBook::Found& task : ended) take_off(worker, task);
-  pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, ended.size());
+  pool.note_ends(ended.size());
   if (!ended.empty()) {
     deaths_in_a_row_ = 0;
     const auto now = Clock::now();
@@ -260,18 +302,11 @@ void MultiprocessDistributor::on_returned(WorkerLink& worker, const wire::Return
   const auto entry = book_.find_submission(worker.batch, returned.submission);
   if (!entry) return;
   Pool& pool = pool_of(worker.batch);
-  for (auto range = returned.steps.rbegin(); range != returned.steps.rend(); ++range) {
-    for (std::uint64_t i = range->count; i-- > 0;) {
-      const RunBook::Found task{*entry, range->first + i};
+  for (const StepRange& range : returned.steps) {
+    for (std::uint64_t i = 0; i < range.count; ++i) {
+      const RunBook::Found task{*entry, range.first + i};
       take_off(worker, task);
-      RunBook::Cell& cell = book_.entry(*entry).cell(task.step);
-      if ((cell.flags & RunBook::kTerminating) != 0) {
-        book_.remove(task);
-        --pool.unfinished;
-      } else if (cell.phase != TaskPhase::finished) {
-        cell.phase = TaskPhase::queued;
-        if (life_ == Life::running) pool.pending.push_front({*entry, task.step, 1});
-      }
+      put_back(pool, task);
     }
   }
   schedule_pump();
@@ -341,7 +376,6 @@ Result<void> MultiprocessDistributor::bury(WorkerLink& worker) {
   Pool& pool = pool_of(worker.batch);
   const BatchDirectory& batch = book_.batch(worker.batch).directory;
   std::vector<std::uint64_t> open(worker.handed.begin(), worker.handed.end());
-  std::sort(open.begin(), open.end(), std::greater<>());
   bool clean = true;
   if (!open.empty()) {
     // A guard that was started after the greeting is known from the records only.
@@ -361,7 +395,7 @@ Result<void> MultiprocessDistributor::bury(WorkerLink& worker) {
   auto taken = book_.take_files(worker.batch, open.empty() ? std::vector<std::string>() : writers);
   if (!taken) return fail(taken.error());
   for (const RunBook::Found& task : *taken) take_off(worker, task);
-  pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, taken->size());
+  pool.note_ends(taken->size());
 
   std::vector<RunKey> lost;
   for (std::uint64_t key : open) {
@@ -379,19 +413,12 @@ Result<void> MultiprocessDistributor::bury(WorkerLink& worker) {
     if (!recorded) return fail(recorded.error().with_context("the end of a lost run cannot be recorded"));
     auto ends = book_.take_files(worker.batch, {*recorded});
     if (!ends) return fail(ends.error());
-    pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, ends->size());
+    pool.note_ends(ends->size());
   }
   for (std::uint64_t key : open) {
     const auto task = task_of_key(key);
     take_off(worker, task);
-    const RunBook::Cell& cell = book_.entry(task.entry).cell(task.step);
-    if (cell.phase == TaskPhase::finished) continue;
-    if ((cell.flags & RunBook::kTerminating) != 0) {
-      book_.remove(task);
-      --pool.unfinished;
-    } else if (life_ == Life::running) {
-      pool.pending.push_front({task.entry, task.step, 1});
-    }
+    put_back(pool, task);
   }
   if (!worker.trouble_told.empty()) book_.events().resume();
   if (!worker.socket_path.empty()) ::unlink(worker.socket_path.c_str());
@@ -461,6 +488,7 @@ Result<std::optional<std::uint32_t>> MultiprocessDistributor::adopt(std::unique_
                                                                     const Submission& submission) {
   auto number = book_.open_batch(batch.path());
   if (!number) return fail(number.error());
+  const auto pin = book_.pin(*number);
   const std::string runtime = runtime_directory();
   const std::string prefix = batch.info().batch_id + "-";
   Result<void> connected;
@@ -535,21 +563,18 @@ Result<std::optional<std::uint32_t>> MultiprocessDistributor::adopt(std::unique_
   if (!added->second) return std::optional<std::uint32_t>(added->first);
   pool.unfinished += entry.unfinished;
   if (auto taken = book_.take_ledger(*number)) {
-    pool.unfinished -= std::min<std::uint64_t>(pool.unfinished, taken->size());
+    pool.note_ends(taken->size());
   }
-  const Shape shape = shape_of(added->first);
   for (const auto& worker : pool.workers) {
     for (const RunKey& key : worker->adopted) {
       if (key.submission != submission.number || worker->dead) continue;
       const RunBook::Found task{added->first, key.step};
-      if (entry.cell(key.step).phase == TaskPhase::finished || !worker->handed.insert(task_key(task)).second) continue;
-      ++handed_shapes_[shape];
-      reserved_cores_ += shape.cores;
-      reserved_memory_ += shape.memory_bytes;
+      if (entry.cell(key.step).phase != TaskPhase::finished) hand(*worker, task);
     }
   }
   submission.steps.for_each([&](std::uint64_t step) {
-    if (entry.cell(step).phase == TaskPhase::queued && !runs(step)) pool.pending.push_back({added->first, step, 1});
+    if (entry.cell(step).phase != TaskPhase::queued || runs(step)) return;
+    pool.pending.push_back(submission.priority, added->first, {step, 1});
   });
   schedule_pump();
   return std::optional<std::uint32_t>(added->first);

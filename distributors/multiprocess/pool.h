@@ -2,13 +2,16 @@
 // The worker nodes of one batch, and what waits for them. Internal to the multiprocess distributor.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
-#include <deque>
+#include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <unordered_set>
 #include <vector>
 
+#include "distributors/multiprocess/pending_tasks.h"
 #include "process/spawn.h"
 #include "worker_node/channel.h"
 #include "worker_node/run_book.h"
@@ -24,6 +27,8 @@ struct WorkerLink {
   bool welcome = false;  // has answered the greeting
   bool leaving = false;
   bool dead = false;
+  bool is_recalled = false;  // what waits there is on its way back
+  std::chrono::steady_clock::time_point started{};
   std::uint32_t slot_count = 0;
   std::uint32_t first_slot = 0;  // of the cluster's slots: which cores are its
   std::uint32_t limit = 0;       // last told
@@ -32,6 +37,7 @@ struct WorkerLink {
   std::vector<wire::SlotState> slots;
   std::unordered_set<std::uint32_t> told;    // entries whose submission it knows
   std::unordered_set<std::uint64_t> handed;  // entry << 32 | step
+  std::uint64_t cores_handed = 0;            // of those
   std::vector<RunKey> adopted;               // what it ran when it answered the greeting
   std::int64_t silent_beats = 0;             // of the driver's timer since its last message
   bool is_reaped = false;                    // its process has ended
@@ -40,19 +46,15 @@ struct WorkerLink {
   std::uint32_t broken_slots = 0;            // given up by the worker node
 };
 
-struct PendingRange {
-  std::uint32_t entry = 0;
-  std::uint64_t first = 0;
-  std::uint64_t count = 0;
-};
-
 struct Pool {
   std::uint32_t batch = 0;
   std::uint64_t epoch = 0;
   std::vector<std::shared_ptr<WorkerLink>> workers;
-  std::deque<PendingRange> pending;
+  PendingTasks pending;
   std::uint64_t unfinished = 0;
-  double ends_per_second = 0;  // smoothed
+  std::uint64_t last_served = 0;  // when it last got a slot, as a number that grows
+  std::int32_t lowest_ahead = std::numeric_limits<std::int32_t>::max();  // priority of what may wait at worker nodes
+  double ends_per_second = 0;                                            // smoothed
   std::chrono::steady_clock::time_point last_end{};
 
   std::uint64_t handed() const {
@@ -60,6 +62,12 @@ struct Pool {
     for (const auto& worker : workers) sum += worker->handed.size();
     return sum;
   }
+  std::uint64_t cores_handed() const {
+    std::uint64_t sum = 0;
+    for (const auto& worker : workers) sum += worker->cores_handed;
+    return sum;
+  }
+  void note_ends(std::uint64_t count) { unfinished -= std::min(unfinished, count); }
 };
 
 inline std::uint64_t task_key(RunBook::Found task) {

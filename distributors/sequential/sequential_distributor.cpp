@@ -18,6 +18,7 @@ namespace {
 // Between two attempts to start the worker node where the machine refuses for the moment (no processes, no room).
 constexpr std::chrono::milliseconds kShortestPause{50};
 constexpr std::chrono::milliseconds kLongestPause{2000};
+constexpr std::chrono::seconds kForgetBound{9};
 
 }  // namespace
 
@@ -62,18 +63,20 @@ Result<void> SequentialDistributor::stop() {
   close_node(settings_.kill_grace);
   lock.lock();
   life_ = Life::stopped;
+  book_.leave_by_stop();
   book_.events().interrupt(std::nullopt);
   changed_.notify_all();
   return {};
 }
 
 Result<void> SequentialDistributor::ready_node(std::uint32_t batch) {
-  if (node_ && node_batch_ == batch) return {};
+  if (node_ && node_batch_ == batch) return {};  // written by this thread only
   close_node(std::chrono::milliseconds(-1));
   WorkerNodeOptions options;
   {
     std::lock_guard lock(mutex_);
     options.batch_directory = book_.batch(batch).directory.path();
+    node_batch_ = batch;
   }
   options.shell = settings_.shell;
   options.guard_program = guard_program();
@@ -127,7 +130,6 @@ Result<void> SequentialDistributor::ready_node(std::uint32_t batch) {
     node_.reset();
     return started;
   }
-  node_batch_ = batch;
   std::lock_guard lock(mutex_);
   if (!node_trouble_.empty()) {
     node_trouble_.clear();
@@ -137,16 +139,19 @@ Result<void> SequentialDistributor::ready_node(std::uint32_t batch) {
 }
 
 void SequentialDistributor::close_node(std::chrono::milliseconds grace) {
-  if (!node_) return;
-  if (!node_->has_left()) {
+  if (node_ && !node_->has_left()) {
     node_->leave(grace);
     io_.restart();
     const auto deadline = Clock::now() + std::max(grace, std::chrono::milliseconds(0)) + std::chrono::seconds(5);
     while (!node_->has_left() && Clock::now() < deadline) io_.run_one_until(deadline);
   }
-  node_.reset();
-  io_.restart();
-  io_.poll();  // handlers that still hold the node
+  if (node_) {
+    node_.reset();
+    io_.restart();
+    io_.poll();  // handlers that still hold the node
+  }
+  std::lock_guard lock(mutex_);
+  node_batch_.reset();
 }
 
 void SequentialDistributor::run_step(RunBook::Found task) {
@@ -190,6 +195,7 @@ Result<SubmittedIds> SequentialDistributor::submit(const Submission& submission)
   if (auto good = usable("submit"); !good) return fail(good.error());
   if (auto known = book_.find_token(submission.batch_directory, submission.token)) {
     // The first call with this token may still run it.
+    const auto pin = book_.pin(book_.entry(*known).batch);
     changed_.wait(lock, [&] { return book_.entry(*known).unfinished == 0 || life_ != Life::running; });
     return book_.entry(*known).ids;
   }
@@ -197,6 +203,7 @@ Result<SubmittedIds> SequentialDistributor::submit(const Submission& submission)
   auto added = take_up(submission);
   if (!added) return fail(added.error());
   const std::uint32_t number = added->first;
+  const auto pin = book_.pin(book_.entry(number).batch);
   const SubmittedIds ids = book_.entry(number).ids;
   changed_.wait(lock, [this] { return !submitting_ || life_ != Life::running; });
   if (life_ != Life::running) return ids;  // taken, not started: it stays queued in the ledger
@@ -245,6 +252,7 @@ Result<std::map<std::string, Termination>> SequentialDistributor::terminate_task
   if (auto good = usable("terminate"); !good) return fail(good.error());
   std::map<std::string, Termination> answer;
   std::vector<std::pair<std::string, RunBook::Found>> running;
+  std::shared_ptr<void> pin;  // of the batch of the one that runs
   for (const std::string& id : ids) {
     const auto found = book_.find(id);
     if (!found) {
@@ -258,6 +266,7 @@ Result<std::map<std::string, Termination>> SequentialDistributor::terminate_task
     } else if (current_ && current_->entry == found->entry && current_->step == found->step) {
       cell.flags |= RunBook::kTerminating;
       running.emplace_back(id, *found);
+      pin = book_.pin(entry.batch);
       asio::post(io_, [this, found = *found, number = entry.submission.number, grace] {
         {
           std::lock_guard inner(mutex_);
@@ -297,11 +306,11 @@ Result<std::map<std::string, std::string>> SequentialDistributor::explain_pendin
     const RunBook::Cell& cell = book_.entry(found->entry).cell(found->step);
     if (cell.phase != TaskPhase::queued) continue;
     std::string reason = "one task runs at a time here, in the order of submission";
-    if ((cell.flags & RunBook::kHeld) != 0) reason = "held; it waits for a release";
-    if (!submitting_) reason = kLeftByStop;
-    if (life_ != Life::running) reason = "the distributor is stopped";
     if (!node_trouble_.empty()) reason = node_trouble_;
+    if ((cell.flags & RunBook::kHeld) != 0) reason = "held; it waits for a release";
+    if (life_ != Life::running) reason = "the distributor is stopped";
     if (!blocked_.empty()) reason = blocked_;
+    if (book_.entry(found->entry).is_left_by_stop) reason = kLeftByStop;
     reasons.emplace(id, std::move(reason));
   }
   return reasons;
@@ -335,6 +344,36 @@ Result<std::uint64_t> SequentialDistributor::release(const std::vector<std::stri
   }
   changed_.notify_all();
   return free;
+}
+
+Result<void> SequentialDistributor::forget_batch(const std::string& batch_directory) {
+  std::unique_lock lock(mutex_);
+  if (auto good = usable("forget_batch"); !good) return good;
+  const auto deadline = Clock::now() + kForgetBound;
+  for (;;) {
+    const auto batch = book_.find_batch(batch_directory);
+    if (!batch) return {};
+    if (auto good = book_.check_forgettable(*batch); !good) return good;
+    if (!book_.is_pinned(*batch) && node_batch_ != *batch) {
+      book_.forget(*batch);
+      return {};
+    }
+    if (!submitting_ && node_batch_ == *batch) {
+      submitting_ = true;  // the worker node is the submitter's
+      lock.unlock();
+      close_node(std::chrono::milliseconds(-1));
+      lock.lock();
+      submitting_ = false;
+      changed_.notify_all();
+      continue;
+    }
+    if (Clock::now() > deadline) {
+      return fail(ErrorCode::retry_later,
+                  "batch " + batch_directory + " cannot be forgotten: a call about it is under way");
+    }
+    changed_.wait_for(lock, std::chrono::milliseconds(10));
+    if (auto good = usable("forget_batch"); !good) return good;
+  }
 }
 
 Result<Reconciliation> SequentialDistributor::reconcile(const std::string& batch_directory, const std::string& token) {

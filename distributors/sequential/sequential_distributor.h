@@ -27,6 +27,7 @@ class SequentialDistributor final : public LocalDistributor {
   Result<std::uint64_t> hold(const std::vector<std::string>& ids) override;
   Result<std::uint64_t> release(const std::vector<std::string>& ids) override;
   Result<Reconciliation> reconcile(const std::string& batch_directory, const std::string& token) override;
+  Result<void> forget_batch(const std::string& batch_directory) override;
 
  private:
   enum class Life { created, running, stopping, stopped };
@@ -36,15 +37,15 @@ class SequentialDistributor final : public LocalDistributor {
   void close_node(std::chrono::milliseconds grace);
   void run_step(RunBook::Found task);
 
-  Life life_ = Life::created;              // guarded by mutex_
-  std::optional<RunBook::Found> current_;  // with the worker node; guarded by mutex_
-  bool submitting_ = false;                // someone is inside submit; guarded by mutex_
-  std::uint32_t serving_ = 0;              // the entry that is being run, while submitting_; guarded by mutex_
-  StepCursor cursor_;                      // in that entry; guarded by mutex_
+  Life life_ = Life::created;                // guarded by mutex_
+  std::optional<RunBook::Found> current_;    // with the worker node; guarded by mutex_
+  bool submitting_ = false;                  // someone is inside submit; guarded by mutex_
+  std::uint32_t serving_ = 0;                // the entry that is being run, while submitting_; guarded by mutex_
+  StepCursor cursor_;                        // in that entry; guarded by mutex_
+  std::optional<std::uint32_t> node_batch_;  // whose worker node there is; guarded by mutex_
   // Below: the submitting thread's, one at a time (submitting_).
   boost::asio::io_context io_{1};
   std::unique_ptr<WorkerNode> node_;
-  std::uint32_t node_batch_ = 0;
   std::string node_trouble_;
 };
 

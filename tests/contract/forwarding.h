@@ -59,6 +59,9 @@ class ForwardingDistributor : public ClusterDistributor {
   Result<Reconciliation> reconcile(const std::string& batch_directory, const std::string& token) override {
     return behind_->reconcile(batch_directory, token);
   }
+  Result<void> forget_batch(const std::string& batch_directory) override {
+    return behind_->forget_batch(batch_directory);
+  }
 
  protected:
   ClusterDistributor& behind() { return *behind_; }

@@ -68,9 +68,27 @@ FakeCluster::Writer& FakeCluster::writer(const std::string& batch, std::uint32_t
   return found->second;
 }
 
+std::string FakeCluster::node_of(std::uint32_t slot) const {
+  return nodes.empty() ? host_name() : nodes[slot % nodes.size()];
+}
+
+std::optional<std::uint32_t> FakeCluster::free_slot(const Task& task) const {
+  for (std::uint32_t slot = 0; slot < slots_; ++slot) {
+    const auto& excluded = task.excluded_nodes;
+    const bool may_run = std::find(excluded.begin(), excluded.end(), node_of(slot)) == excluded.end();
+    if (may_run && busy_.count(slot) == 0) return slot;
+  }
+  return std::nullopt;
+}
+
+void FakeCluster::forget(const std::string& batch) {
+  std::erase_if(tasks_, [&](const auto& item) { return item.second.batch == batch; });
+  std::erase_if(known_, [&](const auto& item) { return item.first.first == batch; });
+}
+
 void FakeCluster::start(Task& task) {
-  task.slot = 0;
-  while (busy_.count(task.slot) != 0) ++task.slot;
+  task.slot = *free_slot(task);
+  task.what.node = node_of(task.slot);
   busy_.insert(task.slot);
   most_running_ = std::max<std::uint64_t>(most_running_, busy_.size());
   task.phase = TaskPhase::running;
@@ -118,8 +136,9 @@ void FakeCluster::remove(Task& task) {
 
 void FakeCluster::advance() {
   while (attached_ != nullptr && busy_.size() < slots_) {
-    const auto next =
-        std::find_if(queue_.begin(), queue_.end(), [this](const std::string& id) { return !tasks_.at(id).is_held; });
+    const auto next = std::find_if(queue_.begin(), queue_.end(), [this](const std::string& id) {
+      return !tasks_.at(id).is_held && free_slot(tasks_.at(id));
+    });
     if (next == queue_.end()) return;
     Task& task = tasks_.at(*next);
     queue_.erase(next);
@@ -137,6 +156,7 @@ void FakeCluster::tell(const Task& task, TaskPhase phase, const FakeRun* run) {
   event.step = task.what.step;
   event.phase = phase;
   event.at = std::chrono::system_clock::now();
+  event.node = task.what.node;
   if (run != nullptr) {
     event.exit_info = run->exit_info;
     if (run->wall_seconds >= 0) {

@@ -38,6 +38,7 @@ struct FakeTask {
   std::uint32_t submission = 0;
   std::uint32_t attempt = 1;
   RequestedResources resources;
+  std::string node;  ///< where it starts
 };
 
 /// The machine: its tasks live on while distributors come and go. Every member may be used from any thread; the public
@@ -51,7 +52,8 @@ class FakeCluster {
   std::function<std::optional<Reconciliation>(const std::string& token)> reconcile_answer;  ///< instead of the truth
   std::function<std::optional<Error>()> event_fault;  ///< an error: wait_for_events answers it when it has no events
   DistributorLimits limits;
-  bool outlives_stop = false;  ///< stop() changes nothing here, as if the driver had been killed before it
+  std::vector<std::string> nodes;  ///< of the slots, in turn; empty: all are this host's
+  bool outlives_stop = false;      ///< stop() changes nothing here, as if the driver had been killed before it
 
   /// Ends a task that goes on.
   void finish(std::uint64_t step, const FakeRun& run = {});
@@ -71,6 +73,8 @@ class FakeCluster {
     FakeTask what;
     std::string id;
     std::string batch;
+    std::int32_t priority = 0;
+    std::vector<std::string> excluded_nodes;
     TaskPhase phase = TaskPhase::queued;
     bool is_held = false;
     FakeRun run;
@@ -88,6 +92,9 @@ class FakeCluster {
 
   // All with mutex_ held.
   void advance();
+  std::string node_of(std::uint32_t slot) const;
+  std::optional<std::uint32_t> free_slot(const Task& task) const;
+  void forget(const std::string& batch);
   void start(Task& task);
   void end(Task& task, const FakeRun& run);
   void remove(Task& task);

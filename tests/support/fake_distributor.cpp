@@ -97,6 +97,13 @@ Result<SubmittedIds> FakeDistributor::submit(const Submission& submission) {
     return fail(ErrorCode::retry_later, "the queue is full");
   }
 
+  const auto& excluded = submission.excluded_nodes;
+  bool some_node = false;
+  for (std::uint32_t slot = 0; slot < cluster_.slots_; ++slot) {
+    some_node = some_node || std::find(excluded.begin(), excluded.end(), cluster_.node_of(slot)) == excluded.end();
+  }
+  if (!some_node) return wrong("every node is excluded");
+
   SubmittedIds ids;
   ids.base = submission.id_base.empty() ? must(new_id_base()) : submission.id_base;
   ids.is_array = submission.is_array;
@@ -104,10 +111,15 @@ Result<SubmittedIds> FakeDistributor::submit(const Submission& submission) {
   ids.steps = submission.steps;
   submission.steps.for_each([&](std::uint64_t step) {
     FakeCluster::Task task;
-    task.what = {step, submission.number, submission.attempt, submission.resources};
+    task.what = {step, submission.number, submission.attempt, submission.resources, {}};
     task.id = ids.id_of(step);
     task.batch = submission.batch_directory;
-    cluster_.queue_.push_back(task.id);
+    task.priority = submission.priority;
+    task.excluded_nodes = submission.excluded_nodes;
+    const auto behind = std::find_if(cluster_.queue_.begin(), cluster_.queue_.end(), [&](const std::string& id) {
+      return cluster_.tasks_.at(id).priority < task.priority;
+    });
+    cluster_.queue_.insert(behind, task.id);
     cluster_.tasks_.insert_or_assign(task.id, std::move(task));
   });
   cluster_.known_[key] = {submission, ids};
@@ -244,7 +256,7 @@ Result<std::map<std::string, UsageStats>> FakeDistributor::get_usage_stats(const
     if (task == nullptr || task->phase != TaskPhase::finished || task->run.wall_seconds < 0) continue;
     usage[id].wall_seconds = task->run.wall_seconds;
     usage[id].max_rss_bytes = task->run.max_rss_bytes;
-    usage[id].node = host_name();
+    usage[id].node = task->what.node;
   }
   return usage;
 }
@@ -311,6 +323,23 @@ Result<std::vector<Event>> FakeDistributor::wait_for_events(std::uint64_t cursor
   }
   const auto count = std::min<std::size_t>(events_.size(), 4096);
   return std::vector<Event>(events_.begin(), events_.begin() + static_cast<std::ptrdiff_t>(count));
+}
+
+Result<void> FakeDistributor::forget_batch(const std::string& batch_directory) {
+  std::lock_guard lock(cluster_.mutex_);
+  if (auto good = usable(); !good) return good;
+  for (const auto& [id, task] : cluster_.tasks_) {
+    if (task.batch == batch_directory && task.phase != TaskPhase::finished) {
+      return fail(ErrorCode::fix_request, "a task of " + batch_directory + " has not finished: " + id);
+    }
+  }
+  for (const Event& event : events_) {
+    if (event.batch_directory == batch_directory && event.sequence > acknowledged_) {
+      return fail(ErrorCode::retry_later, "an event of " + batch_directory + " has not been acknowledged");
+    }
+  }
+  cluster_.forget(batch_directory);
+  return {};
 }
 
 Result<Reconciliation> FakeDistributor::reconcile(const std::string& batch_directory, const std::string& token) {

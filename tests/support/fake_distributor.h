@@ -47,6 +47,7 @@ class FakeDistributor final : public ClusterDistributor {
   Result<std::vector<Event>> wait_for_events(std::uint64_t cursor, std::chrono::milliseconds timeout) override;
   Result<int> event_descriptor() override { return ready_.get(); }
   Result<Reconciliation> reconcile(const std::string& batch_directory, const std::string& token) override;
+  Result<void> forget_batch(const std::string& batch_directory) override;
 
  private:
   friend class FakeCluster;
