@@ -82,6 +82,34 @@ TEST_CASE("a held element can be terminated", "[hold][terminate]") {
   session.await_ends(submitting.ids());
 }
 
+TEST_CASE("thousands are held and released as one", "[hold]") {
+  constexpr std::uint64_t kTasks = 20'000;
+  Rendezvous rendezvous;
+  rendezvous.make_gate("0");
+  Batch batch;
+  batch.add_line("if [ $ALLOT_ARRAY_STEP_ID = 0 ]; then " + rendezvous.array_element() + "; fi", kTasks);
+  ClusterOptions options;
+  options.slots = 1;
+  Session session(options);
+  const auto submitting = session.submit(batch.array(0, kTasks));
+  next_element(rendezvous);
+  auto rest = submitting.ids();
+  const std::string first = rest.front();
+  rest.erase(rest.begin());
+  CHECK(must(session->hold(rest)) == rest.size());
+  rendezvous.open_gate("0");
+  session.await_end(first);
+  CHECK(session.snapshot().phases.size() == rest.size());
+  CHECK(must(session->release({rest[2], rest[0]})) == 2);
+  session.await_end(rest[0]);
+  session.await_end(rest[2]);
+  // The others are taken out, not run: they are many.
+  CHECK(must(session->terminate_task_instances(rest)).size() == rest.size());
+  session.await_ends(rest);
+  CHECK(must(submitting.answer()).size() == kTasks);
+  CHECK(batch.fold().count(TaskState::done) == 3);
+}
+
 TEST_CASE("unknown ids are not held", "[hold]") {
   Session session;
   CHECK(must(session->hold({"0123456789ab", ""})) == 0);

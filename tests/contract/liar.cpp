@@ -25,15 +25,21 @@ const DefectInfo kDefects[] = {
     {"descriptor_never_readable", "the descriptor is readable exactly while there are events to take"},
     {"descriptors_leak", "thousands of queued tasks cost no descriptors and each gets its end"},
     {"event_before_data", "a task's events come in order and name the task"},
+    {"excludes_no_node", "an excluded node starts nothing of a submission"},
     {"event_gap", "a task's events come in order and name the task"},
     {"events_only_once", "events come again until the cursor passes them"},
     {"exit_info_consumed", "exit info is the same however often it is asked for"},
+    {"forgets_nothing", "a batch that is over and read is forgotten"},
+    {"forgets_what_runs", "a batch with a task that has not finished is not forgotten"},
     {"half_an_array", "a submission with a step that does not exist is refused whole"},
     {"hold_ignored", "held elements start only after their release"},
     {"id_none", "a single task has an id of twelve characters and sees it itself"},
     {"ids_of_its_own", "an array element has the step behind its id and sees both itself"},
     {"impossible_pends_for_ever", "what the cluster can never run is refused or gets a queueing error"},
+    {"keeps_worker_nodes", "many batches one after the other leave neither processes nor descriptors"},
     {"launch_guessed_127", "a missing program cannot be launched"},
+    {"node_untold", "events name the node where a task runs or ran"},
+    {"priority_ignored", "tasks of higher priority start first whatever was submitted before"},
     {"reconcile_assumes_absence", "a submission that took effect is found with its ids"},
     {"reconcile_assumes_success", "a token that was never submitted is proven absent and may be submitted"},
     {"rss_of_the_host", "maximum RSS is the task's and not that of who started it"},
@@ -86,6 +92,8 @@ class LyingDistributor final : public ForwardingDistributor {
     Submission changed = submission;
     if (lies("starts_by_itself")) static_cast<void>(behind().start());
     if (lies("step_origin_lost")) changed.step_origin = 0;
+    if (lies("priority_ignored")) changed.priority = 0;
+    if (lies("excludes_no_node")) changed.excluded_nodes.clear();
     if (lies("cores_oversubscribed")) changed.resources.cores = 1;
     if (lies("accepts_the_impossible")) changed.resources = {};
     if (lies("token_runs_twice")) {
@@ -196,6 +204,7 @@ class LyingDistributor final : public ForwardingDistributor {
     if (lies("event_gap")) std::erase_if(*answer, [](const Event& event) { return event.sequence % 3 == 1; });
     for (auto& event : *answer) {
       delivered_ = std::max(delivered_, event.sequence);
+      if (lies("node_untold")) event.node.clear();
       if (event.phase == TaskPhase::finished) ended_.insert(event.distributor_id);
       if (event.exit_info) event.exit_info = distort(std::move(*event.exit_info));
     }
@@ -218,6 +227,12 @@ class LyingDistributor final : public ForwardingDistributor {
       return Reconciliation{Reconciliation::Answer::found, SubmittedIds{"0123456789ab", false, 0, {}}, "most likely"};
     }
     return answer;
+  }
+
+  Result<void> forget_batch(const std::string& batch_directory) override {
+    if (lies("forgets_nothing") || lies("keeps_worker_nodes")) return {};
+    const auto answer = behind().forget_batch(batch_directory);
+    return lies("forgets_what_runs") ? Result<void>() : answer;
   }
 
  private:
