@@ -9,8 +9,8 @@
 
 namespace allot::cli {
 
-/// Wakes whoever polls the descriptor when something happens to the files. Changes made by other hosts on a network file
-/// system are not seen: look again now and then all the same. Thread rule: one thread.
+/// Wakes whoever polls the descriptor when something happens to the files. Changes made by other hosts on a network
+/// file system are not seen: look again now and then all the same. Thread rule: one thread.
 class FileWatch {
  public:
   FileWatch();

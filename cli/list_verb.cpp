@@ -78,8 +78,9 @@ class ListVerb final : public Verb {
         break;
       }
       ListedBatch listed = look_at((*paths)[i]);
-      const bool is_wanted = wanted.empty() || (listed.trouble.empty() && std::find(wanted.begin(), wanted.end(),
-                                                                                    listed.holder.state) != wanted.end());
+      const bool is_wanted =
+          wanted.empty() ||
+          (listed.trouble.empty() && std::find(wanted.begin(), wanted.end(), listed.holder.state) != wanted.end());
       if (!is_wanted) continue;
       if (!all_ && shown == kMostShown) {
         ++more;
@@ -91,7 +92,8 @@ class ListVerb final : public Verb {
     }
     const int status = out.close(kSuccess);
     if (paths->empty()) tell("allot: there are no batches in " + printable(*home));
-    if (more > 0) tell(fmt::format("allot: {} more {}; allot list --all lists all", more, more == 1 ? "batch" : "batches"));
+    if (more > 0)
+      tell(fmt::format("allot: {} more {}; allot list --all lists all", more, more == 1 ? "batch" : "batches"));
     return status;
   }
 
@@ -106,8 +108,8 @@ class ListVerb final : public Verb {
   }
 
   static std::string heading() {
-    return fmt::format("{:<12}  {:<20}  {:<9} {:>9} {:>9} {:>9} {:>9}  {:<14}  {}\n", "ID", "CREATED", "DRIVER", "TASKS",
-                       "DONE", "FAILED", "LEFT", "CLUSTER", "NAME");
+    return fmt::format("{:<12}  {:<20}  {:<9} {:>9} {:>9} {:>9} {:>9}  {:<14}  {}\n", "ID", "CREATED", "DRIVER",
+                       "TASKS", "DONE", "FAILED", "LEFT", "CLUSTER", "NAME");
   }
 
   static std::string line_of(const ListedBatch& listed) {
@@ -118,10 +120,11 @@ class ListVerb final : public Verb {
     const auto& counts = listed.counts;
     const auto number = [&counts](std::uint64_t value) { return counts ? std::to_string(value) : std::string("?"); };
     const TaskCounts known = counts.value_or(TaskCounts{});
-    std::string line = fmt::format(
-        "{:<12}  {:<20}  {:<9} {:>9} {:>9} {:>9} {:>9}  {:<14}  {}", name, time_text(info.created_ns).substr(0, 19) + "Z",
-        to_string(listed.holder.state), listed.tasks, number(known.done), number(known.failed + known.abandoned),
-        number(known.unfinished), printable(info.cluster), shorten(printable(info.name), kNameCharacters));
+    std::string line =
+        fmt::format("{:<12}  {:<20}  {:<9} {:>9} {:>9} {:>9} {:>9}  {:<14}  {}", name,
+                    time_text(info.created_ns).substr(0, 19) + "Z", to_string(listed.holder.state), listed.tasks,
+                    number(known.done), number(known.failed + known.abandoned), number(known.unfinished),
+                    printable(info.cluster), shorten(printable(info.name), kNameCharacters));
     while (line.ends_with(' ')) line.pop_back();
     if (!listed.trouble.empty()) line += "\n              " + printable(listed.trouble);
     return line + "\n";

@@ -82,8 +82,7 @@ Result<std::string> StatusReport::text() {
   const auto counts = by_class();
   if (fold_.count(TaskState::failed) > 0) {
     for (std::size_t i = 0; i < counts.size(); ++i) {
-      if (counts[i] > 0)
-        text += fmt::format("  {:<15}{:>9}\n", allot::to_string(static_cast<ExitClass>(i)), counts[i]);
+      if (counts[i] > 0) text += fmt::format("  {:<15}{:>9}\n", allot::to_string(static_cast<ExitClass>(i)), counts[i]);
     }
   }
   text += incomplete_outputs_text(incomplete_outputs());
@@ -137,8 +136,7 @@ std::uint64_t StatusReport::incomplete_outputs() const {
 std::string StatusReport::driver_text() const {
   const std::string resume = "; allot resume " + shown_name(batch_.path()) + " finishes it\n";
   const bool is_open =
-      fold_.count(TaskState::done) + fold_.count(TaskState::failed) + fold_.count(TaskState::abandoned) <
-      fold_.size();
+      fold_.count(TaskState::done) + fold_.count(TaskState::failed) + fold_.count(TaskState::abandoned) < fold_.size();
   const std::string who = holder_.driver ? describe(*holder_.driver) : "";
   switch (holder_.state) {
     case Holder::State::none:
@@ -167,9 +165,8 @@ Result<std::string> StatusReport::list(TaskState state, bool with_text) {
     const std::string what =
         state == TaskState::running ? "since " + time_text(detail->started_ns) : allot::describe(detail->exit_info);
     if (listed == 1) text += fmt::format("{} (the first ones):\n", allot::to_string(state));
-    text +=
-        fmt::format("  step {}: {}: {}\n", step, what,
-                    shorten(printable((spec != nullptr ? *spec : kUnreadable).command_text()), kCommandCharacters));
+    text += fmt::format("  step {}: {}: {}\n", step, what,
+                        shorten(printable((spec != nullptr ? *spec : kUnreadable).command_text()), kCommandCharacters));
     if (with_text) text += tail_lines(detail->exit_info.text, "    | ");
   }
   return text;

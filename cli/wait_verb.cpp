@@ -111,8 +111,10 @@ VerbText WaitVerb::text() const {
       "waited for: what is left of it waits for allot resume. A batch that has no driver yet is waited for.\n\n"
       "A driver on this host is seen at once. One on another host is looked at every few seconds, by the records that "
       "it writes: should that host fail, it can only be waited for in vain, or with --timeout.\n\n"
-      "Exit status, the highest that holds of a batch: 0 if every task is done; 1 if some are not, or the batch was cut "
-      "short (then allot resume finishes it); 2 for wrong usage, no such batch, or one that was removed meanwhile; 3 if "
+      "Exit status, the highest that holds of a batch: 0 if every task is done; 1 if some are not, or the batch was "
+      "cut "
+      "short (then allot resume finishes it); 2 for wrong usage, no such batch, or one that was removed meanwhile; 3 "
+      "if "
       "a batch cannot be read; 124 if the time was over first.",
       {{"allot wait 06ecx1", "until it has ended"},
        {"allot wait -q --timeout 1h 06ecx1 06ecx2 && make report", "both are done, within an hour"}}};
@@ -160,7 +162,8 @@ void WaitVerb::look(Waited& waited) {
         waited.text = waited.watch.batch().path() + ": its tasks were never read to the end; none was started";
         return;
       }
-      if (!waited.has_told) tell("allot: " + printable(waited.watch.batch().path()) + ": has no driver yet; waiting for one");
+      if (!waited.has_told)
+        tell("allot: " + printable(waited.watch.batch().path()) + ": has no driver yet; waiting for one");
       waited.has_told = true;
       return watch_driver(waited);
     case Holder::State::left:
@@ -185,7 +188,7 @@ void WaitVerb::settle(Waited& waited) const {
     waited.text = listed.trouble;
     return;
   }
-  waited.outcome = listed.counts->unfinished > 0     ? Outcome::cut_short
+  waited.outcome = listed.counts->unfinished > 0        ? Outcome::cut_short
                    : listed.counts->done < listed.tasks ? Outcome::not_done
                                                         : Outcome::done;
   if (waited.outcome != Outcome::cut_short) return;
@@ -193,10 +196,10 @@ void WaitVerb::settle(Waited& waited) const {
   const std::string what = waited.holder.state == Holder::State::gone
                                ? fmt::format("its driver ({}) is gone", driver)
                                : fmt::format("its driver ({}) has left it ({})", driver, waited.watch.reason());
-  waited.text = fmt::format("{}: {}, and {} not ended; allot resume {} finishes it", listed.path, what,
-                            plural(listed.counts->unfinished, "task") +
-                                (listed.counts->unfinished == 1 ? " has" : " have"),
-                            shown_name(listed.path));
+  waited.text =
+      fmt::format("{}: {}, and {} not ended; allot resume {} finishes it", listed.path, what,
+                  plural(listed.counts->unfinished, "task") + (listed.counts->unfinished == 1 ? " has" : " have"),
+                  shown_name(listed.path));
 }
 
 void WaitVerb::pause(std::vector<Waited>& all, std::optional<Clock::time_point> deadline) {
@@ -211,7 +214,8 @@ void WaitVerb::pause(std::vector<Waited>& all, std::optional<Clock::time_point> 
   };
   ::poll(polled.data(), polled.size(), left(pause_));
   // What goes on: a little later there is more of it. The end of a driver is not waited for any longer.
-  const bool has_exit = std::any_of(polled.begin() + 1, polled.end(), [](const pollfd& one) { return one.revents != 0; });
+  const bool has_exit =
+      std::any_of(polled.begin() + 1, polled.end(), [](const pollfd& one) { return one.revents != 0; });
   if (polled[0].revents != 0 && !has_exit) {
     ::poll(polled.data() + 1, polled.size() - 1, left(kShortestPause));
   }

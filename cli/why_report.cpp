@@ -48,7 +48,8 @@ Json resources_json(const RequestedResources& resources) {
   Json json = Json::object();
   if (resources.cores) json["cores"] = *resources.cores;
   if (resources.memory_bytes) json["memory_bytes"] = *resources.memory_bytes;
-  if (resources.runtime_milliseconds) json["runtime_seconds"] = static_cast<double>(*resources.runtime_milliseconds) / 1e3;
+  if (resources.runtime_milliseconds)
+    json["runtime_seconds"] = static_cast<double>(*resources.runtime_milliseconds) / 1e3;
   if (resources.gpus) json["gpus"] = *resources.gpus;
   if (resources.ranks) json["ranks"] = *resources.ranks;
   if (resources.nodes) json["nodes"] = *resources.nodes;
@@ -237,8 +238,8 @@ Result<std::string> StatusReport::why_text(std::uint64_t step) {
   if (!spec.name.empty()) text += "  name: " + printable(spec.name) + "\n";
   text += "  command: " + printable(spec.command_text()) + "\n";
   text += "  in: " + printable(spec.cwd.empty() ? batch_.info().cwd : spec.cwd) + "\n";
-  text += "  resources: " +
-          resources_text(resources_of(*detail, *history, spec, batch_.info().default_resources)) + "\n";
+  text +=
+      "  resources: " + resources_text(resources_of(*detail, *history, spec, batch_.info().default_resources)) + "\n";
   if (spec.source_line > 0) text += fmt::format("  line {} of the input\n", spec.source_line);
   for (const Dependency& on : spec.after) {
     text += fmt::format("  after step {} ({}), which is {}\n", on.step, name_of(on.kind),

@@ -24,6 +24,7 @@ using Clock = Driver::Clock;
 using Entry = BackgroundQueue::Entry;
 
 constexpr std::chrono::seconds kTakeUpAgain{5};
+constexpr std::chrono::milliseconds kForgetAgain{200};
 constexpr std::chrono::milliseconds kObserverInterval{60'000};
 
 // Nobody looks; what a person must know goes to the log.
@@ -172,6 +173,53 @@ class TakeUp {
   std::thread thread_;
 };
 
+// Lets the distributor forget batches that are over, which waits for their worker nodes: beside the driving thread.
+class Forgetter {
+ public:
+  explicit Forgetter(ClusterDistributor& distributor) : distributor_(distributor), thread_([this] { work(); }) {}
+  ~Forgetter() {
+    {
+      std::lock_guard lock(mutex_);
+      is_leaving_ = true;
+      changed_.notify_all();
+    }
+    thread_.join();
+  }
+  Forgetter(const Forgetter&) = delete;
+  Forgetter& operator=(const Forgetter&) = delete;
+
+  void forget(std::string path) {
+    std::lock_guard lock(mutex_);
+    paths_.push_back(std::move(path));
+    changed_.notify_all();
+  }
+
+ private:
+  void work() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [this] { return is_leaving_ || !paths_.empty(); });
+      if (is_leaving_) return;
+      std::string path = std::move(paths_.front());
+      paths_.pop_front();
+      lock.unlock();
+      const auto forgotten = distributor_.forget_batch(path);
+      lock.lock();
+      if (forgotten || forgotten.error().code != ErrorCode::retry_later) continue;
+      // Its last events are acknowledged when the driver looks for more.
+      paths_.push_back(std::move(path));
+      changed_.wait_for(lock, kForgetAgain, [this] { return is_leaving_; });
+    }
+  }
+
+  ClusterDistributor& distributor_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::string> paths_;  // guarded by mutex_
+  bool is_leaving_ = false;        // guarded by mutex_
+  std::thread thread_;
+};
+
 class Background {
  public:
   Background(const BackgroundParts& parts, const BackgroundSettings& settings)
@@ -185,6 +233,7 @@ class Background {
   void run(const std::function<void()>& ready) {
     if (auto begun = driver_.begin(); !begun) return tell(begun.error().message);
     take_up_.emplace(parts_, settings_, driver_.bell());
+    forget_.emplace(parts_.distributor);
     if (auto entries = parts_.queue.list()) {
       for (Entry& entry : *entries) {
         asked_.insert(entry.batch_id);
@@ -303,8 +352,10 @@ class Background {
     const std::string id = owned->second->batch.info().batch_id;
     // What was cut short, by this driver's end or by a fault, is for the next driver.
     if (result.stop_requests == 0 && !result.trouble) parts_.queue.remove(id);
+    const std::string path = run.path();
     driver_.remove(run);
     owned_.erase(owned);
+    forget_->forget(path);
   }
 
   void leave() {
@@ -312,6 +363,7 @@ class Background {
     driver_.stop();
     while (!driver_.batches().empty()) end_batch(*driver_.batches().front());
     take_up_.reset();
+    forget_.reset();
     desk_.settle_all();
     parts_.control.flush();
   }
@@ -322,6 +374,7 @@ class Background {
   Driver driver_;
   ControlDesk desk_;
   std::optional<TakeUp> take_up_;
+  std::optional<Forgetter> forget_;
   std::deque<Entry> waiting_;
   std::multimap<Clock::time_point, Entry> again_;
   std::set<std::string> asked_;  // ids of batches that wait to be taken up

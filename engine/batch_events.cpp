@@ -49,6 +49,12 @@ void BatchRun::take_end(const Event& event) {
                       before.stage == TaskStage::delayed || before.stage == TaskStage::held;
   if (is_due) return;
   running_.erase(static_cast<std::uint32_t>(event.step));
+  const std::uint32_t exclude_after = context_.settings.retry.exclude_node_after;
+  if (nodes_.note(event.node, info.exit_class, exclude_after)) {
+    context_.observer.notice("node " + event.node + " is excluded from now on: " + std::to_string(exclude_after) +
+                             " tasks in a row have failed there by its fault, the last one (step " +
+                             std::to_string(event.step) + "): " + describe(info));
+  }
   const bool has_started = before.stage == TaskStage::running || event.wall_seconds.has_value();
   if (event.wall_seconds) result_.highlights.add_wall_seconds(event.step, *event.wall_seconds);
   if (event.max_rss_bytes) result_.highlights.add_max_rss(event.step, *event.max_rss_bytes);

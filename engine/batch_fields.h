@@ -48,14 +48,14 @@ class BatchFields {
   std::vector<std::uint32_t> unmet_;  // by step: causes that have not ended; empty without dependencies
 
   ReadyQueue ready_;
-  std::map<std::uint32_t, PendingAnswer> pending_;                                       // by submission number
-  std::map<std::uint32_t, std::optional<std::string>> unfit_;                            // by group: why, if so
-  std::map<std::uint32_t, std::vector<std::uint32_t>> withdrawn_;                        // by submission: steps
-  std::map<std::uint32_t, RetryState> retries_;                                          // by step
+  std::map<std::uint32_t, PendingAnswer> pending_;                 // by submission number
+  std::map<std::uint32_t, std::optional<std::string>> unfit_;      // by group: why, if so
+  std::map<std::uint32_t, std::vector<std::uint32_t>> withdrawn_;  // by submission: steps
+  std::map<std::uint32_t, RetryState> retries_;                    // by step
   std::vector<FailureNote> undecided_;
   std::multimap<std::chrono::steady_clock::time_point, std::uint32_t> delayed_;  // steps, by when they may run
-  std::map<GroupKey, std::uint32_t> more_groups_;  // made for what grew
-  std::optional<TaskTableReader> table_;                     // for tasks' own rules
+  std::map<GroupKey, std::uint32_t> more_groups_;                                // made for what grew
+  std::optional<TaskTableReader> table_;                                         // for tasks' own rules
   bool only_singles_ = false;
 
   const std::uint32_t number_;
@@ -66,6 +66,7 @@ class BatchFields {
   bool has_news_ = true;
   std::chrono::steady_clock::time_point due_{};
 
+  NodeRecord nodes_;
   std::unordered_set<std::uint32_t> running_;
   int stop_requests_ = 0;
   int kills_sent_ = 0;             // stop requests that the running tasks have been told of

@@ -4,8 +4,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ledger/driver_records.h"
 #include "protocol/submission.h"
@@ -26,6 +28,19 @@ struct PassingFault {
   std::chrono::steady_clock::time_point again_at{};
   bool is_on = false;
 };
+/// Which nodes fail again and again. A failure is an end that is the node's fault, as far as can be seen: node_failed,
+/// lost, launch_failed. The last node that is left is never excluded.
+class NodeRecord {
+ public:
+  /// True if the node is excluded by this.
+  bool note(const std::string& node, ExitClass exit_class, std::uint32_t exclude_after);
+  const std::vector<std::string>& excluded() const { return excluded_; }
+
+ private:
+  std::map<std::string, std::uint32_t> failures_in_a_row_;  // of every node seen, but the excluded ones
+  std::vector<std::string> excluded_;
+};
+
 /// A submission that has not been answered.
 struct PendingAnswer {
   Submission submission;

@@ -114,6 +114,7 @@ Submission BatchRun::compose(const ReadyWork& work) {
   submission.resources = plan_.groups[work.group].resources;
   submission.name = info.name;
   submission.priority = plan_.groups[work.group].priority;
+  submission.excluded_nodes = nodes_.excluded();
   return submission;
 }
 
@@ -135,6 +136,8 @@ void BatchRun::submit(ReadyWork work) {
   intent.attempt = submission.attempt;
   intent.resources = submission.resources;
   intent.name = submission.name;
+  intent.priority = submission.priority;
+  intent.excluded_nodes = submission.excluded_nodes;
   intent.at_ns = unix_nanoseconds();
   if (auto committed = context_.log.commit(intent); !committed) {
     ready_.push_front(plan_.groups[work.group].priority, std::move(work));

@@ -46,6 +46,7 @@ constexpr std::array<LimitKey, 6> kLimitKeys = {{
 const std::vector<std::string> kTopKeys = {"plugin", "description", "default_queue", "parameters",     "queue",
                                            "retry",  "exit_codes",  "max_running",   "fallback_queues"};
 constexpr double kMostEscalation = 100;
+constexpr std::int64_t kMostNodeFailures = 1'000'000;
 const std::vector<std::string> kQueueKeys = {"name", "cores", "memory", "runtime",
                                              "gpus", "ranks", "nodes",  "required"};
 
@@ -393,6 +394,14 @@ void FileReader::read_rules(const toml::node& node, const std::string& where) {
     const std::string shown = "[" + where + "] " + name;
     if (has_classes && name == "memory_headroom") {
       read_factor(value, shown, policy_.memory_headroom);
+    } else if (has_classes && name == "exclude_node_after") {
+      const auto count = value.value<std::int64_t>();
+      if (!value.is_integer() || *count < 0 || *count > kMostNodeFailures) {
+        fault(value.source(), shown,
+              fmt::format("expected a number from 0 (never) to {}; found {}", kMostNodeFailures, describe(value)));
+      } else {
+        policy_.exclude_node_after = static_cast<std::uint32_t>(*count);
+      }
     } else if (has_classes && name == "escalation_factor") {
       read_factor(value, shown, policy_.escalation_factor);
     } else if (!value.is_string() && !(has_classes && value.is_integer())) {

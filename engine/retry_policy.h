@@ -82,6 +82,7 @@ struct RetryPolicy {
   double memory_headroom = 1.2;              ///< out_of_memory: times the measured peak
   double escalation_factor = 1.5;            ///< without a measured peak, and for the runtime
   std::vector<std::string> fallback_queues;  ///< where what grew out of its queue may go, in this order
+  std::uint32_t exclude_node_after = 3;      ///< failures of a node in a row, after which it gets no more; 0: never
   std::optional<std::uint32_t> max_running;  ///< tasks of a batch queued or running at once
 };
 

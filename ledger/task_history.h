@@ -16,13 +16,13 @@ struct TaskRun {
   RunKey key;
   std::uint32_t number = 0;  ///< ALLOT_ATTEMPT of the run; 0: no start is known
   std::string distributor_id;
-  std::string node;                ///< empty: not known
-  std::int64_t submitted_ns = 0;   ///< 0: no intent is known
-  std::int64_t started_ns = 0;     ///< 0: no start is known
-  std::int64_t ended_ns = 0;       ///< 0: no end is known
-  std::optional<ExitInfo> end;     ///< what counts: a worker node's record over a verdict over a withdrawal
-  UsageStats usage;                ///< empty without a worker node's record
-  RequestedResources resources;    ///< that were asked for
+  std::string node;                   ///< empty: not known
+  std::int64_t submitted_ns = 0;      ///< 0: no intent is known
+  std::int64_t started_ns = 0;        ///< 0: no start is known
+  std::int64_t ended_ns = 0;          ///< 0: no end is known
+  std::optional<ExitInfo> end;        ///< what counts: a worker node's record over a verdict over a withdrawal
+  UsageStats usage;                   ///< empty without a worker node's record
+  RequestedResources resources;       ///< that were asked for
   std::vector<std::string> evidence;  ///< one line per witness
   std::optional<RetryRecord> retry;   ///< the latest decision that the task runs again after it
 };

@@ -70,9 +70,9 @@ TEST_CASE("what was handed out ahead of time holds up a higher priority for a mo
   for (std::uint64_t step = kShort; step < kShort + kLong; ++step) rendezvous.make_gate(std::to_string(step));
   rendezvous.make_gate("urgent");
   Batch batch;
-  batch.add_line("[ $ALLOT_ARRAY_STEP_ID -lt " + std::to_string(kShort) + " ] || { " + rendezvous.array_element() +
-                     "; }",
-                 kShort + kLong);
+  batch.add_line(
+      "[ $ALLOT_ARRAY_STEP_ID -lt " + std::to_string(kShort) + " ] || { " + rendezvous.array_element() + "; }",
+      kShort + kLong);
   const auto urgent = batch.add_line(rendezvous.arrive("urgent") + "; " + rendezvous.wait_at("urgent"));
   Session session(with_slots(2));
   const auto low = session.submit(batch.array(0, kShort + kLong));

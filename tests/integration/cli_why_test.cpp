@@ -189,7 +189,8 @@ TEST_CASE("status --snakemake: one word") {
   // Between two drivers nothing has failed; but only for so long.
   auto records = RecordWriter::open(cli.path("b/records/driver-1"));
   REQUIRE(records);
-  REQUIRE(records->append(EndedRecord{"handed over to the background driver", std::int64_t{4'000'000'000} * 1'000'000'000}));
+  REQUIRE(records->append(
+      EndedRecord{"handed over to the background driver", std::int64_t{4'000'000'000} * 1'000'000'000}));
   CHECK(word("./b") == "running\n");
   REQUIRE(records->append(EndedRecord{"handed over to the background driver", 1}));
   CHECK(word("./b") == "failed\n");

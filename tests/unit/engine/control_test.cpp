@@ -101,9 +101,7 @@ TEST_CASE("a driver of its own accord runs nothing again that was cancelled; one
   DrivenBatch batch(plain_tasks(3));
   FakeCluster cluster(1);
   cluster.behaviour = on_and_on;
-  batch.when(running(1), [&](BatchRun& run) {
-    run.cancel({}, milliseconds(0));
-  });
+  batch.when(running(1), [&](BatchRun& run) { run.cancel({}, milliseconds(0)); });
   batch.run(cluster);
   CHECK(batch.states() == "fff");
   batch.observer.on_progress = {};

@@ -88,6 +88,22 @@ TEST_CASE("a task that asks to be run later runs again without an attempt, and g
   CHECK(batch.observer.was_told("asks for another run later"));
 }
 
+TEST_CASE("a node is excluded after so many failures in a row that are its fault, and never the last one") {
+  NodeRecord nodes;
+  CHECK_FALSE(nodes.note("a", ExitClass::done, 2));
+  CHECK_FALSE(nodes.note("b", ExitClass::node_failed, 2));
+  CHECK_FALSE(nodes.note("b", ExitClass::error, 2));  // the task's own fault: the row is broken
+  CHECK_FALSE(nodes.note("b", ExitClass::lost, 2));
+  CHECK(nodes.note("b", ExitClass::launch_failed, 2));
+  CHECK_FALSE(nodes.note("b", ExitClass::lost, 2));  // a late one
+  CHECK(nodes.excluded() == std::vector<std::string>{"b"});
+  for (int i = 0; i < 5; ++i) CHECK_FALSE(nodes.note("a", ExitClass::lost, 2));
+  CHECK_FALSE(nodes.note("", ExitClass::lost, 1));
+  CHECK_FALSE(nodes.note("c", ExitClass::lost, 0));
+  CHECK(nodes.note("c", ExitClass::lost, 2));
+  CHECK(nodes.excluded() == std::vector<std::string>{"b", "c"});
+}
+
 TEST_CASE("how long a task has been put off outlives the driver, and costs no attempt there either") {
   DrivenBatch batch(plain_tasks(1), false);
   batch.settings.retry.rules = rules("75=defer,defer=10ms:1h");

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+// `allot submit` and the driver in the background.
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "process/fd.h"
+#include "process/identity.h"
+#include "tests/integration/cli_fixture.h"
+#include "tests/support/catch.h"
+
+namespace allot::test {
+
+namespace {
+
+// Waits at its end until the background driver has left.
+class BackgroundCli : public Cli {
+ public:
+  ~BackgroundCli() {
+    const auto pid = driver();
+    if (pid && !wait_for_end(*pid)) ::kill(*pid, SIGKILL);
+  }
+
+  std::string submit(std::vector<std::string> arguments, const std::string& input = {}) const {
+    arguments.insert(arguments.begin(), {"submit", "--parsable", "--driver-idle", "300ms"});
+    std::string id = must(0, arguments, input).out;
+    REQUIRE(id.ends_with('\n'));
+    id.pop_back();
+    return id;
+  }
+
+  /// The driver that lives; the newest of them in its log.
+  std::optional<pid_t> driver() const {
+    std::ifstream log(log_path());
+    std::optional<pid_t> last;
+    for (std::string line; std::getline(log, line);) {
+      const auto at = line.find("process ");
+      if (at != std::string::npos && line.ends_with(" begins")) last = std::stoi(line.substr(at + 8));
+      if (at != std::string::npos && line.ends_with(" leaves")) last.reset();
+    }
+    if (last && ::kill(*last, 0) != 0) last.reset();
+    return last;
+  }
+
+  std::string log() const { return read_file(log_path()).value_or(""); }
+
+  static bool wait_for_end(pid_t pid) {
+    const Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    pollfd waiting{fd.get(), POLLIN, 0};
+    return !fd || ::poll(&waiting, 1, 60'000) == 1;
+  }
+
+  std::vector<std::string> queue() const {
+    std::vector<std::string> ids;
+    for (const auto& entry : std::filesystem::directory_iterator(directory())) {
+      const std::string name = entry.path().filename().string();
+      if (name.find('.') == std::string::npos) ids.push_back(name);
+    }
+    return ids;
+  }
+
+ private:
+  std::string directory() const {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(state_home() + "/allot/background")) {
+      if (entry.path().filename() == "driver.log") return entry.path().parent_path().string();
+    }
+    return "";
+  }
+  std::string log_path() const {
+    return std::filesystem::exists(state_home() + "/allot/background") ? directory() + "/driver.log" : "";
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a submitted batch runs in the background with the submitter's environment and directory") {
+  BackgroundCli cli;
+  const std::string id =
+      cli.submit({"--", "sh", "-c", "echo \"$GREETING from $(pwd)\"; exit 3"});
+  CHECK(cli.run({"wait", id}).exit_status == 1);
+  const auto task = cli.tasks(id).at(0);
+  CHECK(task["exit_code"] == 3);
+  ProgramOptions options = cli.options({"submit", "--parsable", "--driver-idle", "300ms", "--", "sh", "-c", "echo $GREETING; pwd"});
+  options.environment.emplace_back("GREETING", "hello");
+  std::string second = run_program(options).out;
+  second.pop_back();
+  cli.must(0, {"wait", second});
+  CHECK(cli.output(second, "0") == "hello\n" + cli.work() + "\n");
+}
+
+TEST_CASE("one driver has all batches, and leaves when it has none") {
+  BackgroundCli cli;
+  cli.make_gate("gate");
+  const std::string waiting = cli.submit({"--", "cat", "gate"});
+  std::vector<std::string> others;
+  for (int i = 0; i < 5; ++i) others.push_back(cli.submit({"--array", "3", "--", "true"}));
+  for (const auto& id : others) cli.must(0, {"wait", id});
+  const auto pid = cli.driver();
+  REQUIRE(pid);
+  CHECK(cli.status(waiting)["driver"]["pid"] == *pid);
+  for (const auto& id : others) CHECK(cli.status(id)["driver"]["pid"] == *pid);
+  CHECK(cli.queue() == std::vector<std::string>{waiting});
+  cli.release("gate");
+  cli.must(0, {"wait", waiting});
+  CHECK(BackgroundCli::wait_for_end(*pid));
+  CHECK(cli.queue().empty());
+}
+
+TEST_CASE("what a killed driver had in the background, the next one goes on with; nothing runs twice") {
+  BackgroundCli cli;
+  cli.make_gate("ready");
+  cli.make_gate("gate");
+  const std::string first = cli.submit({"-"}, "echo 0 >> effects; echo x > ready; cat gate\necho 1 >> effects\n");
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  const auto pid = cli.driver();
+  REQUIRE(pid);
+  REQUIRE(::kill(*pid, SIGKILL) == 0);
+  CHECK(BackgroundCli::wait_for_end(*pid));
+  const std::string second = cli.submit({"--", "true"});
+  cli.must(0, {"wait", second});
+  cli.release("gate");  // the task still waits there: its worker node was adopted
+  cli.must(0, {"wait", first});
+  std::string effects = read_file(cli.path("effects")).value();
+  CHECK((effects == "0\n1\n" || effects == "1\n0\n"));
+  for (const auto& task : cli.tasks(first)) CHECK(task["attempt"] == 1);
+}
+
+TEST_CASE("a batch in the background is cancelled, and no driver runs it again by itself") {
+  BackgroundCli cli;
+  cli.make_gate("ready");
+  cli.make_gate("gate");
+  const std::string id = cli.submit({"-"}, "echo x > ready; cat gate\necho never >> effects\n");
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  cli.must(0, {"cancel", id});
+  CHECK(cli.run({"wait", id}).exit_status == 1);
+  const auto pid = cli.driver();
+  if (pid) CHECK(BackgroundCli::wait_for_end(*pid));
+  cli.must(0, {"wait", cli.submit({"--", "true"})});
+  for (const auto& task : cli.tasks(id)) CHECK(task["exit_class"] == "killed");
+}
+
+TEST_CASE("a driver that is told to leave ends what runs, and the next one runs it again") {
+  BackgroundCli cli;
+  cli.make_gate("ready");
+  cli.make_gate("gate");
+  const std::string id = cli.submit({"-"}, "echo x > ready; cat gate\n");
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  const auto pid = cli.driver();
+  REQUIRE(pid);
+  REQUIRE(::kill(*pid, SIGTERM) == 0);
+  CHECK(BackgroundCli::wait_for_end(*pid));
+  CHECK(cli.tasks(id).at(0)["exit_class"] == "killed");
+  CHECK(cli.queue() == std::vector<std::string>{id});
+  const std::string other = cli.submit({"--", "true"});
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  cli.release("gate");
+  cli.must(0, {"wait", id});
+  CHECK(cli.tasks(id).at(0)["exit_class"] == "done");
+}
+
+TEST_CASE("many submit at once, from the first moment on") {
+  BackgroundCli cli;
+  std::vector<std::unique_ptr<RunningProgram>> programs;
+  for (int i = 0; i < 12; ++i) {
+    programs.push_back(std::make_unique<RunningProgram>(
+        cli.options({"submit", "--parsable", "--driver-idle", "300ms", "--", "sh", "-c", "echo x >> effects"})));
+  }
+  for (auto& program : programs) {
+    const auto outcome = program->finish();
+    INFO(outcome.err);
+    REQUIRE(outcome.exit_status == 0);
+    cli.must(0, {"wait", outcome.out.substr(0, outcome.out.size() - 1)});
+  }
+  CHECK(read_file(cli.path("effects")).value().size() == 24);
+  const std::string log = cli.log();
+  CHECK(log.find(" begins") == log.rfind(" begins"));
+}
+
+TEST_CASE("a cluster that cannot be used is refused at once, and no batch is left behind") {
+  const Cli cli;
+  const auto outcome = cli.run({"submit", "-c", "no-such-cluster", "--", "true"});
+  CHECK(outcome.exit_status == 2);
+  CHECK_FALSE(std::filesystem::exists(cli.state_home() + "/allot/batches"));
+}
+
+}  // namespace allot::test
