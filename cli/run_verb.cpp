@@ -69,9 +69,10 @@ class RunVerb final : public Verb {
     app.add_option("--queue", queue_, "Queue of each task that does not ask for another")->type_name("NAME");
     app.add_option("--max-running", max_running_, "Tasks of the batch queued or running at once; see allot throttle")
         ->type_name("N");
-    app.add_option("--retry", retry_,
-                   "Run tasks again that end so (may be repeated): error=3, out_of_memory=2:10s, 75=retry, 3=success; "
-                   "instead of the cluster's [retry]")
+    app.add_option(
+           "--retry", retry_,
+           "Run tasks again that end so (may be repeated): error=3, out_of_memory=2:10s, 75=retry, 3=success, 9=defer; "
+           "instead of the cluster's [retry]")
         ->type_name("RULE")
         ->expected(1)
         ->take_all();

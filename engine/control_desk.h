@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What can be asked of a driver over its control socket, and how it answers. docs/control.md has every request.
+// What can be asked of a driver over its control socket, and how it answers. docs/batches.md has every request.
 #pragma once
 
 #include <functional>

@@ -15,7 +15,8 @@ namespace {
 
 std::string state_of(const Cli& cli, std::size_t step) {
   const auto task = cli.tasks("./b").at(step);
-  return task["state"].get<std::string>() + (task["exit_class"].is_null() ? "" : " " + task["exit_class"].get<std::string>());
+  return task["state"].get<std::string>() +
+         (task["exit_class"].is_null() ? "" : " " + task["exit_class"].get<std::string>());
 }
 
 bool has(const std::string& text, const std::string& part) {
@@ -29,7 +30,8 @@ ProgramOptions gated(const Cli& cli, const std::vector<std::string>& more = {}) 
   std::vector<std::string> arguments = {"run", "-j", "1", "--batch-dir", "b", "-"};
   arguments.insert(arguments.end() - 1, more.begin(), more.end());
   ProgramOptions options = cli.options(arguments);
-  options.input = "echo x > ready; cat gate\necho 1 >> effects\necho 2 >> effects\necho 3 >> effects\necho 4 >> effects\n";
+  options.input =
+      "echo x > ready; cat gate\necho 1 >> effects\necho 2 >> effects\necho 3 >> effects\necho 4 >> effects\n";
   return options;
 }
 
@@ -133,11 +135,14 @@ TEST_CASE("holds and throttles of a batch that nobody drives count when it is re
 
 TEST_CASE("retry runs what failed and what was abandoned because of it, and nothing else") {
   const Cli cli;
-  const std::string lines =
-      R"({"command": "echo a >> effects; test -e mended", "name": "a"})" "\n"
-      R"({"command": "echo b >> effects", "after": "a"})" "\n"
-      R"({"command": "echo c >> effects"})" "\n"
-      R"({"command": "echo d >> effects; kill -9 $$"})" "\n";
+  const std::string lines = R"({"command": "echo a >> effects; test -e mended", "name": "a"})"
+                            "\n"
+                            R"({"command": "echo b >> effects", "after": "a"})"
+                            "\n"
+                            R"({"command": "echo c >> effects"})"
+                            "\n"
+                            R"({"command": "echo d >> effects; kill -9 $$"})"
+                            "\n";
   cli.must(1, {"run", "-j", "1", "--batch-dir", "b", "-"}, lines);
   CHECK(state_of(cli, 1) == "abandoned");
   CHECK(cli.run({"retry", "./b"}).exit_status == 2);

@@ -81,12 +81,12 @@ class BackgroundCli : public Cli {
 
 TEST_CASE("a submitted batch runs in the background with the submitter's environment and directory") {
   BackgroundCli cli;
-  const std::string id =
-      cli.submit({"--", "sh", "-c", "echo \"$GREETING from $(pwd)\"; exit 3"});
+  const std::string id = cli.submit({"--", "sh", "-c", "echo \"$GREETING from $(pwd)\"; exit 3"});
   CHECK(cli.run({"wait", id}).exit_status == 1);
   const auto task = cli.tasks(id).at(0);
   CHECK(task["exit_code"] == 3);
-  ProgramOptions options = cli.options({"submit", "--parsable", "--driver-idle", "300ms", "--", "sh", "-c", "echo $GREETING; pwd"});
+  ProgramOptions options =
+      cli.options({"submit", "--parsable", "--driver-idle", "300ms", "--", "sh", "-c", "echo $GREETING; pwd"});
   options.environment.emplace_back("GREETING", "hello");
   std::string second = run_program(options).out;
   second.pop_back();

@@ -31,10 +31,13 @@ SCHEMAS = {
     "status --tasks": "status_task",
     "output": "output",
     "clusters": "clusters",
+    "cancel": "cancel",
+    "explain": "explain",
+    "retry": "summary",
 }
 INPUT_SCHEMA = "task_line"
 # Verbs whose --json has no schema yet. Empty this; add nothing.
-COMING = {"cancel", "list", "remove", "retry", "submit", "wait"}
+COMING = {"list", "remove", "wait"}
 CLASSES = {"done", "error", "signaled", "out_of_memory", "timed_out", "killed", "launch_failed", "queueing_error", "lost"}
 
 TASKS = r"""
@@ -132,6 +135,8 @@ def check_batches(test):
     test.run("run", "--dry-run", "--allow-empty", "-")
     test.run("run", "--allow-empty", "-")
     test.run("resume", "./classes", status=(1,))
+    test.run("retry", "--class", "launch_failed", "./classes", status=(1,))
+    test.run("cancel", "./classes")
     test.run("run", "--", "true")
 
     strange = b"b\xff"
@@ -147,6 +152,8 @@ def check_running(test):
         process.stdin.close()
         gate.read_text(encoding="utf-8")
         test.look_at("./cut")
+        test.run("explain", "./cut")
+        test.run("cancel", "--steps", "1", "./cut")
         process.kill()
         process.wait()
     test.look_at("./cut")

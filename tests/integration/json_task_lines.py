@@ -36,6 +36,11 @@ TAKEN = r"""
 {"command": "true", "retry": {"error": 2, "out_of_memory": "3:10s:2:1h", "lost": 0}}
 {"command": "true", "retry": {"error": "1000:0s:1.5", "timed_out": "1:250ms", "signaled": "05:90:100"}}
 {"command": "true", "exit_codes": {"75": "retry", "1": "fatal", "255": "success"}}
+{"command": "true", "exit_codes": {"75": "defer"}, "retry": {"defer": "5m:12h"}}
+{"command": "true", "retry": {"defer": 5, "error": 1}}
+{"command": "true", "priority": -5}
+{"command": "true", "priority": 2147483647}
+{"command": "true", "name": "licence", "max_parallel": 1}
 {"command": "true", "name": "a", "after": []}
 """.strip().splitlines()
 
@@ -113,6 +118,13 @@ null
 {"command": "true", "retry": {"killed": 1}}
 {"command": "true", "retry": {"75": "retry"}}
 {"command": "true", "exit_codes": []}
+{"command": "true", "priority": 1.5}
+{"command": "true", "priority": "high"}
+{"command": "true", "priority": 2147483648}
+{"command": "true", "name": "x", "max_parallel": 0}
+{"command": "true", "max_parallel": 2}
+{"command": "true", "retry": {"defer": 0}}
+{"command": "true", "retry": {"defer": "1m,error=2"}}
 {"command": "true", "exit_codes": {"0": "success"}}
 {"command": "true", "exit_codes": {"256": "retry"}}
 {"command": "true", "exit_codes": {"error": "retry"}}
