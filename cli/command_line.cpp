@@ -172,6 +172,8 @@ std::string CommandLine::explain(const CLI::ParseError& error, const CLI::App& a
 
 int CommandLine::run(int argc, const char* const* argv, Services& services) {
   std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  // Snakemake takes its --cluster-cancel, whatever is in it, for the name of one program.
+  if (argc > 0 && std::string_view(argv[0]).ends_with("allot cancel")) arguments.insert(arguments.begin(), "cancel");
   if (arguments.empty()) {
     tell(help());
     return kMisuse;

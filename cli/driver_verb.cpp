@@ -24,6 +24,7 @@ namespace allot::cli {
 namespace {
 
 constexpr int kLockPatience = 30'000;
+constexpr int kLockMilliseconds = 20;
 constexpr std::size_t kLogBytes = 1u << 20;
 constexpr std::size_t kLogFiles = 2;
 // Of a batch that is driven: its records, its task table, its worker node's socket, and some more.
@@ -68,13 +69,24 @@ class DriverVerb final : public Verb {
     if (!idle) return report(idle.error().message);
     auto queue = BackgroundQueue::open(cluster_);
     if (!queue) return report(queue.error().message);
-    auto lock = queue->lock(queue->driver() ? kLockPatience : 0);
+    auto lock = lock_when_free(*queue);
     if (!lock) return report(lock.error().message);
     if (!*lock) return kSuccess;  // another one is there
     return drive(services, *queue, std::chrono::milliseconds(*idle));
   }
 
  private:
+  // A driver that is about to leave does not listen any more; one that does has the queue.
+  static Result<std::optional<Fd>> lock_when_free(const BackgroundQueue& queue) {
+    for (int waited = 0;; waited += kLockMilliseconds) {
+      auto lock = queue.lock(waited == 0 ? 0 : kLockMilliseconds);
+      if (!lock || *lock) return lock;
+      const auto driver = queue.driver();
+      const bool listens = driver && ::access(control_socket_path(*driver).c_str(), F_OK) == 0;
+      if (listens || waited > kLockPatience) return lock;
+    }
+  }
+
   int drive(Services& services, const BackgroundQueue& queue, std::chrono::milliseconds idle) {
     SignalStop stop;
     auto log = std::make_shared<spdlog::logger>(

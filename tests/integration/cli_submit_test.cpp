@@ -112,7 +112,7 @@ TEST_CASE("one driver has all batches, and leaves when it has none") {
   CHECK(cli.queue().empty());
 }
 
-TEST_CASE("what a killed driver had in the background, the next one goes on with; nothing runs twice") {
+TEST_CASE("what a killed driver had in the background, the next one goes on with, and nothing runs twice") {
   BackgroundCli cli;
   cli.make_gate("ready");
   cli.make_gate("gate");
@@ -135,7 +135,7 @@ TEST_CASE("a batch in the background is cancelled, and no driver runs it again b
   BackgroundCli cli;
   cli.make_gate("ready");
   cli.make_gate("gate");
-  const std::string id = cli.submit({"-"}, "echo x > ready; cat gate\necho never >> effects\n");
+  const std::string id = cli.submit({"--max-running", "1", "-"}, "echo x > ready; cat gate\necho never >> effects\n");
   CHECK(read_file(cli.path("ready")).value() == "x\n");
   cli.must(0, {"cancel", id});
   CHECK(cli.run({"wait", id}).exit_status == 1);
@@ -169,7 +169,7 @@ TEST_CASE("many submit at once, from the first moment on") {
   std::vector<std::unique_ptr<RunningProgram>> programs;
   for (int i = 0; i < 12; ++i) {
     programs.push_back(std::make_unique<RunningProgram>(
-        cli.options({"submit", "--parsable", "--driver-idle", "300ms", "--", "sh", "-c", "echo x >> effects"})));
+        cli.options({"submit", "--parsable", "--driver-idle", "4s", "--", "sh", "-c", "echo x >> effects"})));
   }
   for (auto& program : programs) {
     const auto outcome = program->finish();
@@ -179,6 +179,7 @@ TEST_CASE("many submit at once, from the first moment on") {
   }
   CHECK(read_file(cli.path("effects")).value().size() == 24);
   const std::string log = cli.log();
+  INFO(log);
   CHECK(log.find(" begins") == log.rfind(" begins"));
 }
 

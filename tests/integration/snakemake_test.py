@@ -29,13 +29,17 @@ rule bad:
 
 rule endless:
     output: "endless"
-    shell: "echo $$ >endless.pid; cat endless.gate >{output}"
+    shell: "echo $$ >endless.pid; cat endless.gate && touch {output}"
 """
 PATIENCE = 900
 
 
+LOG = []  # where snakemake writes
+
+
 def require(condition, what):
     if not condition:
+        print(*(path.read_text()[-8000:] for path in LOG))
         sys.exit("FAILED: " + what)
 
 
@@ -60,7 +64,7 @@ def wait_for_driver(runtime):
 
 
 def main():
-    allot, jobs = pathlib.Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 12
+    allot, jobs = pathlib.Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 12
     good = jobs - 2
     with tempfile.TemporaryDirectory(prefix="allot-snakemake-") as place:
         place = pathlib.Path(place)
@@ -76,6 +80,7 @@ def main():
                    "--cluster", "allot submit --parsable --driver-idle 2s --",
                    "--cluster-status", "allot status --snakemake", "--cluster-cancel", "allot cancel"]
         log = (place / "log").open("w")
+        LOG.append(place / "log")
         snakemake = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log)
         try:
             wait_until("the endless job runs", (work / "endless.pid").exists, snakemake)
@@ -87,7 +92,6 @@ def main():
             status = snakemake.wait(timeout=PATIENCE)
         except (SystemExit, subprocess.TimeoutExpired):
             snakemake.kill()
-            print((place / "log").read_text()[-8000:])
             raise
         told = (place / "log").read_text()
         require(status != 0, "snakemake says that all is well")

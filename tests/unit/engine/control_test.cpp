@@ -30,7 +30,7 @@ FakeRun on_and_on(const FakeTask&) {
 
 }  // namespace
 
-TEST_CASE("cancelled tasks end and do not run again, whatever the rules say; the others go on") {
+TEST_CASE("cancelled tasks end and do not run again, whatever the rules say, and the others go on") {
   auto tasks = plain_tasks(6);
   tasks[4].after = {{0, DependencyKind::after_ok}};
   tasks[5].after = {{0, DependencyKind::after_any}};
@@ -97,7 +97,7 @@ TEST_CASE("cancelling what waits for its next run leaves the end of the last one
   CHECK(batch.detail(1).exit_info.exit_class == ExitClass::killed);
 }
 
-TEST_CASE("a driver of its own accord runs nothing again that was cancelled; one that the user asks for does") {
+TEST_CASE("a driver of its own accord runs nothing again that was cancelled, and one that the user asks for does") {
   DrivenBatch batch(plain_tasks(3));
   FakeCluster cluster(1);
   cluster.behaviour = on_and_on;
