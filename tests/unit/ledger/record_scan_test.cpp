@@ -153,7 +153,12 @@ TEST_CASE("a zeroed block in the middle costs the frames it touches") {
     std::string bytes = sample.bytes;
     std::memset(bytes.data() + at, 0, 4096);
     const Found found = scan(bytes);
-    check_all_but(sample, found, at, at + 4096);
+    // A frame that has nothing but zeros in the block is whole.
+    std::size_t from = at;
+    std::size_t to = at + 4096;
+    while (sample.bytes[from] == 0) ++from;
+    while (sample.bytes[to - 1] == 0) --to;
+    check_all_but(sample, found, from, to);
     REQUIRE(found.report.damaged.size() == 1);
   }
 }

@@ -170,9 +170,16 @@ TEST_CASE("random records of every type come back byte for byte") {
 TEST_CASE("a payload cut anywhere is refused and one with more behind it is read") {
   RandomRecords random(7);
   for (int i = 0; i < 300; ++i) {
-    const std::string frame = bytes_of(random.record());
+    const Record record = random.record();
+    const std::string frame = bytes_of(record);
     const std::string payload(payload_of(frame));
+    std::size_t without_priority = payload.size();  // an intent may end there
+    if (const auto* intent = std::get_if<IntentRecord>(&record)) {
+      without_priority -= 8;
+      for (const std::string& node : intent->excluded_nodes) without_priority -= 4 + node.size();
+    }
     for (std::size_t size = 0; size < payload.size(); ++size) {
+      if (size == without_priority) continue;
       // A copy of exactly that size, so that a sanitizer sees a read beyond it.
       const std::vector<char> cut(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(size));
       REQUIRE_FALSE(decode_payload({cut.data(), cut.size()}));
