@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "cli/driver_watch.h"
+#include "engine/batch_removal.h"
 #include "process/fd.h"
 #include "protocol/distributor_id.h"
 

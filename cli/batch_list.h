@@ -12,9 +12,6 @@
 
 namespace allot::cli {
 
-/// A batch.json that was renamed to this says that the batch is being removed, or was when the removal was cut short.
-inline constexpr const char* kRemovalMark = "removing.json";
-
 struct TaskCounts {
   std::uint64_t done = 0, failed = 0, abandoned = 0;
   std::uint64_t unfinished = 0;

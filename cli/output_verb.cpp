@@ -9,6 +9,7 @@
 
 #include "cli/console.h"
 #include "cli/driving.h"
+#include "cli/output_follow.h"
 #include "cli/task_report.h"
 #include "cli/verb.h"
 #include "engine/batch_home.h"
@@ -48,9 +49,12 @@ class OutputVerb final : public Verb {
   std::string summary() const override { return "Print what tasks printed, byte for byte"; }
   VerbText text() const override {
     return {
-        {"output [OPTIONS] BATCH [STEP...]"},
+        {"output [OPTIONS] BATCH [STEP...]", "output --follow [--stderr] BATCH STEP"},
         "Prints the standard output of tasks of a batch, one after the other in the order given; without steps, of all "
         "tasks in the order of their steps. Nothing is put between them.\n\n"
+        "--follow prints what one task has printed so far and goes on until its run has ended; for a task that has not "
+        "started it waits. Where the task runs again, that is another run: follow it anew. Output that goes to a file "
+        "of the user's own is not followed. On a network file system, what a node has written may show late.\n\n"
         "Exit status: 0 if all of it was printed; 1 if the output of some step is missing (it has not ended, or its "
         "output went to a file of its own) or was not kept whole: stderr tells which; 2 for wrong usage; 3 if the "
         "batch is damaged, or standard output cannot be written. A reader that goes away before the end (allot output "
@@ -58,6 +62,7 @@ class OutputVerb final : public Verb {
         "more: that is no error, and nothing is said.",
         {{"allot output 06ecx1", "all outputs, in order"},
          {"allot output ./batch 0 5-7", "those of four steps"},
+         {"allot output --follow ./batch 3", "what step 3 prints, as it comes"},
          {"allot output ./batch 3 --stderr", "what step 3 printed to stderr"}}};
   }
 
@@ -67,6 +72,7 @@ class OutputVerb final : public Verb {
         ->required();
     app.add_option("STEP", steps_, "A step (0 is the first), or a range such as 3-9")->type_name("STEP");
     app.add_flag("--stderr", stderr_, "Print standard error instead");
+    app.add_flag("-f,--follow", follow_, "Go on with what the task prints until its run has ended");
     app.add_flag("--json", json_,
                  "A JSON object per task and line: step, stream, output, output_base64 if that is no UTF-8, "
                  "error");
@@ -77,12 +83,13 @@ class OutputVerb final : public Verb {
  private:
   Result<void> read(const BatchDirectory& batch, DetailReader& details, std::uint64_t step,
                     const std::function<bool(std::string_view)>& sink) const;
+  int follow(const BatchDirectory& batch, const Fold& fold, const StepRange& wanted) const;
   bool print(const BatchDirectory& batch, DetailReader& details, std::uint64_t step, StandardOutput& out) const;
   OutputStream stream() const { return stderr_ ? OutputStream::standard_error : OutputStream::standard_output; }
 
   std::string batch_;
   std::vector<std::string> steps_;
-  bool stderr_ = false, json_ = false;
+  bool stderr_ = false, json_ = false, follow_ = false;
 };
 
 Result<void> OutputVerb::read(const BatchDirectory& batch, DetailReader& details, std::uint64_t step,
@@ -116,11 +123,25 @@ bool OutputVerb::print(const BatchDirectory& batch, DetailReader& details, std::
   return done.has_value();
 }
 
+int OutputVerb::follow(const BatchDirectory& batch, const Fold& fold, const StepRange& wanted) const {
+  if (wanted.count != 1 || wanted.first >= fold.size()) {
+    return tell_failure({ErrorCode::fix_request, "--follow is about one STEP that is there"});
+  }
+  StandardOutput out;
+  const auto done = follow_output(batch, wanted.first, stream(), out);
+  out.flush();
+  if (!done) tell_error(fmt::format("step {}: {}", wanted.first, done.error().message));
+  return out.close(done ? kSuccess : kNotAll);
+}
+
 int OutputVerb::run(Services&) {
   const auto fail_with = [](int status, const Error& error) {
     tell_error(error.message);
     return status;
   };
+  if (follow_ && (steps_.size() != 1 || json_)) {
+    return fail_with(kMisuse, {ErrorCode::fix_request, "--follow is about one STEP, and goes not with --json"});
+  }
   auto path = find_batch(batch_);
   if (!path) return fail_with(kMisuse, path.error());
   auto batch = BatchDirectory::open(*path);
@@ -133,6 +154,7 @@ int OutputVerb::run(Services&) {
     if (!range) return fail_with(kMisuse, range.error());
     wanted.push_back(*range);
   }
+  if (follow_) return follow(*batch, *fold, wanted.front());
   if (steps_.empty()) wanted.push_back({0, fold->size() + fold->missing_steps()});
 
   DetailReader details(*fold);

@@ -17,7 +17,8 @@ namespace allot::cli {
 
 /// Exit statuses. After a signal stopped a run: 128 + its number, as a shell shows it.
 inline constexpr int kSuccess = 0;       ///< run, resume: every task is done
-inline constexpr int kNotAll = 1;        ///< run, resume: some task is not done; output: some output is missing
+inline constexpr int kNotAll = 1;        ///< run, resume, wait: some task is not done; output: some output is missing;
+                                         ///< remove: some batch was left alone
 inline constexpr int kMisuse = 2;        ///< wrong usage, bad input, no such batch
 inline constexpr int kEnvironment = 3;   ///< no plugin, no place for the batch, an output that cannot be written
 inline constexpr int kTimeIsOver = 124;  ///< wait: as timeout(1) has it
@@ -68,6 +69,7 @@ std::unique_ptr<Verb> make_explain_verb();
 std::unique_ptr<Verb> make_driver_verb();
 std::unique_ptr<Verb> make_list_verb();
 std::unique_ptr<Verb> make_wait_verb();
+std::unique_ptr<Verb> make_remove_verb();
 
 class CommandLine;
 /// Generates man page and completion from `line`, which outlives it.

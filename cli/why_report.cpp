@@ -2,6 +2,7 @@
 // Everything about one task: allot status --why.
 #include <fmt/format.h>
 
+#include "cli/resources_report.h"
 #include "cli/status_report.h"
 #include "cli/summary.h"
 #include "cli/task_report.h"
@@ -44,35 +45,16 @@ Json text_or_null(const std::string& text) {
   return text.empty() ? Json(nullptr) : Json(text);
 }
 
-Json resources_json(const RequestedResources& resources) {
-  Json json = Json::object();
-  if (resources.cores) json["cores"] = *resources.cores;
-  if (resources.memory_bytes) json["memory_bytes"] = *resources.memory_bytes;
-  if (resources.runtime_milliseconds)
-    json["runtime_seconds"] = static_cast<double>(*resources.runtime_milliseconds) / 1e3;
-  if (resources.gpus) json["gpus"] = *resources.gpus;
-  if (resources.ranks) json["ranks"] = *resources.ranks;
-  if (resources.nodes) json["nodes"] = *resources.nodes;
-  if (!resources.queue.empty()) json["queue"] = resources.queue;
-  if (!resources.account.empty()) json["account"] = resources.account;
-  if (!resources.constraint.empty()) json["constraint"] = resources.constraint;
-  if (!resources.pass_through.empty()) json["options"] = resources.pass_through;
+Json asked_json(const RequestedResources& resources) {
+  Json json = resources_json(resources);
+  json["queue"] = text_or_null(resources.queue);
   return json;
 }
 
-std::string resources_text(const RequestedResources& resources) {
-  std::vector<std::string> parts;
-  if (resources.cores) parts.push_back(plural(*resources.cores, "core"));
-  if (resources.memory_bytes) parts.push_back("memory " + format_size(*resources.memory_bytes));
-  if (resources.runtime_milliseconds) parts.push_back("runtime " + format_duration(*resources.runtime_milliseconds));
-  if (resources.gpus) parts.push_back(plural(*resources.gpus, "gpu"));
-  if (resources.ranks) parts.push_back(plural(*resources.ranks, "rank"));
-  if (resources.nodes) parts.push_back(plural(*resources.nodes, "node"));
-  if (!resources.queue.empty()) parts.push_back("queue " + printable(resources.queue));
-  if (!resources.account.empty()) parts.push_back("account " + printable(resources.account));
-  if (!resources.constraint.empty()) parts.push_back("constraint " + printable(resources.constraint));
-  for (const auto& [key, value] : resources.pass_through) parts.push_back(printable(key + "=" + value));
-  return parts.empty() ? "none asked for" : fmt::format("{}", fmt::join(parts, ", "));
+std::string asked_text(const RequestedResources& resources) {
+  std::string text = resources_text(resources);
+  if (!resources.queue.empty()) text += ", queue " + printable(resources.queue);
+  return text.empty() ? "none asked for" : text.substr(2);
 }
 
 // What its next run asks for, or its latest one did.
@@ -135,7 +117,7 @@ Json run_json(const TaskRun& run) {
   json["signal"] = run.end && run.end->signal ? Json(*run.end->signal) : Json(nullptr);
   json["wall_seconds"] = run.usage.wall_seconds ? Json(*run.usage.wall_seconds) : Json(nullptr);
   json["max_rss_bytes"] = run.usage.max_rss_bytes ? Json(*run.usage.max_rss_bytes) : Json(nullptr);
-  json["resources"] = run.submitted_ns != 0 ? resources_json(run.resources) : Json(nullptr);
+  json["resources"] = run.submitted_ns != 0 ? asked_json(run.resources) : Json(nullptr);
   json["text"] = run.end ? text_or_null(run.end->text) : Json(nullptr);
   json["evidence"] = run.evidence;
   Json& retry = json["retry"];
@@ -145,7 +127,7 @@ Json run_json(const TaskRun& run) {
   retry["reason"] = run.retry->reason;
   retry["decided"] = time_or_null(run.retry->at_ns);
   retry["not_before"] = time_or_null(run.retry->not_before_ns);
-  retry["resources"] = resources_json(run.retry->resources);
+  retry["resources"] = asked_json(run.retry->resources);
   return json;
 }
 
@@ -206,7 +188,7 @@ Result<Json> StatusReport::why_json(std::uint64_t step) {
   Json json = task_json(*detail, spec);
   if (row_spec == nullptr) json["name"] = json["command"] = nullptr;
   json["cwd"] = spec.cwd.empty() ? batch_.info().cwd : spec.cwd;
-  json["resources"] = resources_json(resources_of(*detail, *history, spec, batch_.info().default_resources));
+  json["resources"] = asked_json(resources_of(*detail, *history, spec, batch_.info().default_resources));
   json["waits"] = text_or_null(reason_of_waiting(*detail, spec));
   json["held"] = detail->folded.is_held;
   Json& after = json["after"] = Json::array();
@@ -238,8 +220,7 @@ Result<std::string> StatusReport::why_text(std::uint64_t step) {
   if (!spec.name.empty()) text += "  name: " + printable(spec.name) + "\n";
   text += "  command: " + printable(spec.command_text()) + "\n";
   text += "  in: " + printable(spec.cwd.empty() ? batch_.info().cwd : spec.cwd) + "\n";
-  text +=
-      "  resources: " + resources_text(resources_of(*detail, *history, spec, batch_.info().default_resources)) + "\n";
+  text += "  resources: " + asked_text(resources_of(*detail, *history, spec, batch_.info().default_resources)) + "\n";
   if (spec.source_line > 0) text += fmt::format("  line {} of the input\n", spec.source_line);
   for (const Dependency& on : spec.after) {
     text += fmt::format("  after step {} ({}), which is {}\n", on.step, name_of(on.kind),

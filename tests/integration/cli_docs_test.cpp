@@ -38,8 +38,9 @@ TEST_CASE("the man page has every verb and option") {
   const Cli cli;
   const std::string page = cli.must(0, {"docs", "man"}).out;
   CHECK(page.find(".TH ALLOT 1") == 0);
-  for (const char* part : {"ALLOT RUN", "ALLOT RESUME", "ALLOT STATUS", "ALLOT OUTPUT", "ALLOT CLUSTERS",
-                           "\\-\\-batch\\-dir", "\\-\\-take\\-over", "Exit status", "XDG_STATE_HOME"}) {
+  for (const char* part :
+       {"ALLOT RUN", "ALLOT RESUME", "ALLOT STATUS", "ALLOT OUTPUT", "ALLOT CLUSTERS", "ALLOT LIST", "ALLOT WAIT",
+        "ALLOT REMOVE", "\\-\\-batch\\-dir", "\\-\\-take\\-over", "Exit status", "XDG_STATE_HOME"}) {
     INFO(part);
     CHECK((page.find(part) != std::string::npos || page.find(std::string("ALLOT ") + part) != std::string::npos ||
            std::string(part).starts_with("ALLOT ")));

@@ -29,6 +29,10 @@ SCHEMAS = {
     "resume": "summary",
     "status": "status",
     "status --tasks": "status_task",
+    "status --why": "status_why",
+    "list": "list",
+    "wait": "wait",
+    "remove": "remove",
     "output": "output",
     "clusters": "clusters",
     "cancel": "cancel",
@@ -37,7 +41,7 @@ SCHEMAS = {
 }
 INPUT_SCHEMA = "task_line"
 # Verbs whose --json has no schema yet. Empty this; add nothing.
-COMING = {"list", "remove", "wait"}
+COMING = set()
 CLASSES = {"done", "error", "signaled", "out_of_memory", "timed_out", "killed", "launch_failed", "queueing_error", "lost"}
 
 TASKS = r"""
@@ -103,6 +107,10 @@ class Test:
         """Every verb that only looks."""
         self.run("status", batch)
         tasks = self.run("status", "--tasks", batch)
+        for step in range(min(3, len(tasks))):
+            self.run("status", "--why", str(step), batch)
+        self.run("wait", "--timeout", "0", batch, status=(0, 1, 124))
+        self.run("remove", "--dry-run", batch, status=(0, 1))
         self.run("output", batch, status=(0, 1))
         self.run("output", "--stderr", batch, status=(0, 1))
         return tasks
@@ -137,7 +145,10 @@ def check_batches(test):
     test.run("resume", "./classes", status=(1,))
     test.run("retry", "--class", "launch_failed", "./classes", status=(1,))
     test.run("cancel", "./classes")
+    for step in ("6", "7", "8"):
+        test.run("status", "--why", step, "./classes")
     test.run("run", "--", "true")
+    test.run("list")
 
     strange = b"b\xff"
     test.run("run", "--batch-dir", strange, "--lines", "-", stdin=b"echo a\xffb; echo \xfe\n# no task\n\ntrue\n")
@@ -203,6 +214,11 @@ def check_damaged(test):
         for path in (undriven / folder).iterdir():
             path.unlink()
     test.look_at("./undriven")
+    test.run("remove", "./damaged", "./none", status=(1,))
+    home = test.folder / "state/allot/batches/000000000000"
+    home.mkdir(parents=True)
+    (home / "batch.json").write_text("{", encoding="utf-8")
+    test.run("list", "--all")
 
 
 def check_clusters(test):
