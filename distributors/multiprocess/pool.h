@@ -11,9 +11,9 @@
 #include <unordered_set>
 #include <vector>
 
-#include "distributors/multiprocess/pending_tasks.h"
 #include "process/spawn.h"
 #include "worker_node/channel.h"
+#include "worker_node/pending_tasks.h"
 #include "worker_node/run_book.h"
 
 namespace allot {

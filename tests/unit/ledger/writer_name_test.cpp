@@ -25,8 +25,10 @@ TEST_CASE("no host's files can be taken for a driver's, and no two hosts share o
   std::set<std::string> names;
   const char* hosts[] = {"driver",   "host.driver", "host.host.driver", "driver-1", "host.driver-1",
                          "driver-x", "driver1",     "host.x",           "x"};
+  CHECK(host_of_slot_writer("node-7-12") == "node-7");
   for (const char* host : hosts) {
     CHECK_FALSE(is_driver_writer(slot_writer_name(host, 1)));
     CHECK(names.insert(slot_writer_name(host, 1)).second);
+    CHECK(host_of_slot_writer(slot_writer_name(host, 1)) == host);
   }
 }

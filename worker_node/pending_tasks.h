@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What waits in one batch. Internal to the multiprocess distributor.
+// What waits in one batch of a distributor that queues.
 #pragma once
 
 #include <cstdint>
