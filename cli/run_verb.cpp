@@ -153,7 +153,7 @@ VerbText RunVerb::text() const {
             "machine is short of something or the cluster cannot be used.",
             {{"allot submit lines.txt", "a shell line per task"},
              {"id=$(allot submit --parsable --array 100 -- ./simulate --seed {#})", "its id, for a script"},
-             {"allot wait \"$id\"", "until it has ended"}}};
+             {"allot wait $(allot submit --parsable lines.txt)", "until it has ended"}}};
   }
   return {
       {"run [OPTIONS] FILE|-", "run [OPTIONS] -- COMMAND... ::: ARGUMENT... [::: ARGUMENT...]",

@@ -111,7 +111,7 @@ VerbText WaitVerb::text() const {
       "waited for: what is left of it waits for allot resume. A batch that has no driver yet is waited for.\n\n"
       "A driver on this host is seen at once. One on another host is looked at every few seconds, by the records that "
       "it writes: should that host fail, it can only be waited for in vain, or with --timeout.\n\n"
-      "Exit status, the highest that holds of a batch: 0 if every task is done; 1 if some are not, or the batch was "
+      "Exit status: of several batches the highest one; 0 if every task is done; 1 if some are not, or the batch was "
       "cut "
       "short (then allot resume finishes it); 2 for wrong usage, no such batch, or one that was removed meanwhile; 3 "
       "if "

@@ -27,7 +27,7 @@ TEST_CASE("wrong usage") {
   const Case cases[] = {
       {{}, "usage: allot COMMAND"},
       {{"rnu"}, "no such command: rnu; did you mean run?"},
-      {{"xyz"}, "no such command: xyz; known: run, resume"},
+      {{"xyz"}, "no such command: xyz; known: run, submit, resume"},
       {{"--vresion"}, "no such option: --vresion; did you mean --version?"},
       {{"run", "--jsno", "lines"}, "no such option: --jsno; did you mean --json?"},
       {{"run", "-x", "lines"}, "no such option: -x"},

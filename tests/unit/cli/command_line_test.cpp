@@ -38,7 +38,9 @@ TEST_CASE("every verb has help with usage, options, examples that name it, and i
       CHECK(option.is_positional == option.flags.empty());
     }
   }
-  CHECK(names == std::set<std::string>{"run", "resume", "status", "output", "clusters", "docs"});
+  CHECK(names == std::set<std::string>{"run", "submit", "resume", "status", "output", "cancel", "retry", "hold",
+                                       "release", "throttle", "explain", "list", "wait", "remove", "clusters", "driver",
+                                       "docs"});
 }
 
 TEST_CASE("options tell whether they take a value") {

@@ -83,7 +83,7 @@ TEST_CASE("a rule that makes no sense is quoted with what is wrong and what to w
       {"error=3,error=4", "\"error=4\" is no retry rule: the class comes twice"},
       {"0=success", "an exit code is 1 to 255"},
       {"256=fatal", "an exit code is 1 to 255"},
-      {"3=maybe", "a code means retry, fatal or success"},
+      {"3=maybe", "a code means retry, fatal, success or defer"},
       {"3=retry,3=fatal", "the code comes twice"},
       {"error=3,", "it has no '='"},
   };
