@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,6 +28,8 @@ namespace fs = boost::filesystem;
 
 // A batch without a driver that is younger than this may be in the making.
 constexpr std::int64_t kMakingNanoseconds = std::int64_t{60} * 1'000'000'000;
+constexpr int kLeavingMilliseconds = 10'000;
+constexpr int kLookMilliseconds = 20;
 
 bool has_digits_only(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
@@ -258,9 +261,17 @@ Result<void> check_unused(const BatchDirectory& batch) {
       return refuse("is driven by " + who + "; allot cancel ends it");
     }
   }
-  const auto sessions = sessions_of(batch);
-  if (!sessions) return fail(sessions.error());
-  if (sessions->state != Sessions::State::gone) return refuse("is in use: " + sessions->text);
+  // Where the driver has left in order its worker nodes are leaving, too.
+  const bool may_be_leaving = *driver && batch.has_left((*driver)->epoch);
+  for (int waited = 0;; waited += kLookMilliseconds) {
+    const auto sessions = sessions_of(batch);
+    if (!sessions) return fail(sessions.error());
+    if (sessions->state == Sessions::State::gone) break;
+    const bool is_to_wait =
+        may_be_leaving && sessions->state == Sessions::State::alive && waited < kLeavingMilliseconds;
+    if (!is_to_wait) return refuse("is in use: " + sessions->text);
+    ::poll(nullptr, 0, kLookMilliseconds);  // no descriptor tells of processes that are nobody's children here
+  }
   return {};
 }
 

@@ -92,6 +92,8 @@ def main():
             status = snakemake.wait(timeout=PATIENCE)
         except (SystemExit, subprocess.TimeoutExpired):
             snakemake.kill()
+            batches = [str(path) for path in (place / "state/allot/batches").glob("*")]
+            subprocess.run([allot, "cancel", "--grace", "0s", *batches], env=environment, check=False)
             raise
         told = (place / "log").read_text()
         require(status != 0, "snakemake says that all is well")
