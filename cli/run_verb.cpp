@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/background.h"
+#include "cli/begin_time.h"
 #include "cli/console.h"
 #include "cli/driving.h"
 #include "cli/dry_run.h"
@@ -69,6 +70,8 @@ class RunVerb final : public Verb {
     app.add_option("--queue", queue_, "Queue of each task that does not ask for another")->type_name("NAME");
     app.add_option("--max-running", max_running_, "Tasks of the batch queued or running at once; see allot throttle")
         ->type_name("N");
+    app.add_option("--begin", begin_, "Submit nothing before: 2027-01-31T20:00 (local time), or 10m from now")
+        ->type_name("TIME");
     app.add_option(
            "--retry", retry_,
            "Run tasks again that end so (may be repeated): error=3, out_of_memory=2:10s, 75=retry, 3=success, 9=defer; "
@@ -99,6 +102,7 @@ class RunVerb final : public Verb {
   std::optional<std::string> file_, each_, batch_dir_, memory_, timeout_, queue_;
   std::optional<std::int64_t> array_, cores_, max_running_;
   std::string name_;
+  std::string begin_;
   std::vector<std::string> retry_;
   bool null_ = false, lines_ = false, jsonl_ = false, allow_empty_ = false, dry_run_ = false, all_tasks_ = false;
   bool has_command_ = false;
@@ -320,11 +324,16 @@ int RunVerb::run(Services& services) {
   if (error) return tell_failure({ErrorCode::fix_request, "the current directory is gone: " + error.message()});
   info.default_resources = *resources;
   info.retry = to_text(rules);
+  if (!begin_.empty()) {
+    const auto begin = parse_begin(begin_, unix_nanoseconds());
+    if (!begin) return tell_failure(begin.error().with_context("--begin"));
+    info.begin_ns = *begin;
+  }
   if (max_running_) {
     if (*max_running_ < 1 || *max_running_ > UINT32_MAX) {
       return tell_failure({ErrorCode::fix_request, fmt::format("--max-running: must be 1 to {}", UINT32_MAX)});
     }
-    info.max_running = static_cast<std::uint32_t>(*max_running_);
+    parts->retry.max_running = info.max_running = static_cast<std::uint32_t>(*max_running_);
   }
   spdlog::debug("reading tasks from {}", (*source)->name());
   if (dry_run_) return run_dry(info, *parts, **source, stop);

@@ -178,6 +178,21 @@ TEST_CASE("a driver that runs is asked to run failed tasks again") {
   CHECK(cli.tasks("./b")[1]["attempt"] == 2);
 }
 
+TEST_CASE("nothing starts before its time, and the batch says so") {
+  const Cli cli;
+  RunningProgram run(cli.options({"run", "--begin", "1h", "--batch-dir", "b", "--", "true"}));
+  // As soon as it is driven it can be asked.
+  std::string told;
+  for (int i = 0; i < 500 && !has(told, "to begin at"); ++i) told = cli.run({"explain", "./b"}).out;
+  CHECK(has(told, "step 0: the batch is to begin at "));
+  cli.must(0, {"cancel", "./b"});
+  CHECK(run.finish().exit_status == 1);
+  CHECK(cli.tasks("./b").at(0)["attempt"] == 0);
+  const auto soon = cli.tasks(batch_of(cli.must(0, {"run", "--begin", "200ms", "--", "true"}))).at(0);
+  CHECK(soon["state"] == "done");
+  CHECK(has(cli.must(2, {"run", "--begin", "tomorrow", "--", "true"}).err, "--begin"));
+}
+
 TEST_CASE("wrong requests are refused in words, and do nothing") {
   const Cli cli;
   RunningProgram run(gated(cli));
