@@ -182,6 +182,11 @@ class DryRun {
     return {};
   }
 
+  std::optional<std::uint32_t> max_parallel(const PlannedGroup& group) const {
+    const auto found = tasks_.plan.max_parallel.find(group.limited_name);
+    return found == tasks_.plan.max_parallel.end() ? std::nullopt : std::optional(found->second);
+  }
+
   std::string heading(const PlannedSubmission& submission, std::size_t number, std::uint64_t size) const {
     const RequestedResources& resources = tasks_.plan.groups[submission.group].resources;
     const ClusterQueue* queue = queue_of(resources, parts_.queues);
@@ -190,8 +195,15 @@ class DryRun {
     if (submission.time == SubmitTime::later) what = fmt::format("when there is room: {}, ", plural(size, "task"));
     if (submission.time == SubmitTime::after_others)
       what = fmt::format("after other tasks: {}, ", plural(size, "task"));
-    return fmt::format("{}{}, queue {}{}\n", what, steps_text(submission.steps),
-                       printable(queue != nullptr ? queue->queue_name() : resources.queue), resources_text(resources));
+    std::string text =
+        fmt::format("{}{}, queue {}{}", what, steps_text(submission.steps),
+                    printable(queue != nullptr ? queue->queue_name() : resources.queue), resources_text(resources));
+    const PlannedGroup& group = tasks_.plan.groups[submission.group];
+    if (group.priority != 0) text += fmt::format(", priority {}", group.priority);
+    if (const auto most = max_parallel(group)) {
+      text += fmt::format(", {} at a time of name {}", *most, printable(group.limited_name));
+    }
+    return text + "\n";
   }
 
   std::string totals() const {
@@ -231,6 +243,8 @@ class DryRun {
     json["last_step"] = submission.steps.back();
     json["queue"] = queue != nullptr ? Json(queue->queue_name()) : Json(nullptr);
     json["resources"] = resources_json(resources);
+    json["priority"] = tasks_.plan.groups[submission.group].priority;
+    json["max_parallel"] = known(max_parallel(tasks_.plan.groups[submission.group]));
     json["refusal"] = refusal ? Json(*refusal) : Json(nullptr);
     json["commands_not_shown"] =
         options_.all_tasks ? 0

@@ -336,7 +336,10 @@ int RunVerb::run(Services& services) {
     parts->retry.max_running = info.max_running = static_cast<std::uint32_t>(*max_running_);
   }
   spdlog::debug("reading tasks from {}", (*source)->name());
-  if (dry_run_) return run_dry(info, *parts, **source, stop);
+  if (dry_run_) {
+    if (info.max_running) parts->retry.max_running = info.max_running;
+    return run_dry(info, *parts, **source, stop);
+  }
   auto batch = make_batch(*path, std::move(info), services.environment, **source);
   if (!batch) return tell_no_batch(batch.error(), stop, empty_summary_json());
   spdlog::debug("batch {} made at {}", *id, batch->directory.path());

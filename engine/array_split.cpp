@@ -2,7 +2,12 @@
 #include "engine/array_split.h"
 
 #include <algorithm>
+#include <iterator>
+#include <map>
+#include <string>
 #include <utility>
+
+#include "engine/ready_queue.h"
 
 namespace allot {
 
@@ -35,29 +40,39 @@ std::vector<PlannedSubmission> plan_submissions(const BatchPlan& plan, const Arr
   std::vector<bool> waits(plan.graph.empty() ? 0 : plan.task_count);
   for (const auto& edge : plan.graph.edges()) waits[edge.dependent] = true;
 
-  std::vector<PlannedSubmission> now, later, after;
-  std::uint64_t queued = 0;
+  ReadyQueue ready;
+  std::vector<PlannedSubmission> planned, after;
   for (std::uint32_t group = 0; group < plan.groups.size(); ++group) {
-    StepRanges ready, waiting;
+    ReadyWork work{group, 1, {}};
+    StepRanges waiting;
     if (waits.empty()) {
-      ready = plan.groups[group].steps;
+      work.steps = plan.groups[group].steps;
     } else {
-      plan.groups[group].steps.for_each([&](std::uint64_t step) { (waits[step] ? waiting : ready).append(step); });
+      plan.groups[group].steps.for_each([&](std::uint64_t step) { (waits[step] ? waiting : work.steps).append(step); });
     }
-    // A group that has to wait holds up those behind it, too: the driver keeps their order.
-    while (!ready.empty() && later.empty()) {
-      const std::uint64_t most = next_array_length(limits, queued, 0);
-      if (most == 0) break;
-      StepRanges steps = take_front(ready, most);
-      if (!is_refused[group]) queued += steps.size();
-      now.push_back({group, SubmitTime::at_once, std::move(steps)});
-    }
-    if (!ready.empty()) later.push_back({group, SubmitTime::later, std::move(ready)});
+    ready.push(plan.groups[group].priority, std::move(work));
     if (!waiting.empty()) after.push_back({group, SubmitTime::after_others, std::move(waiting)});
   }
-  std::move(later.begin(), later.end(), std::back_inserter(now));
-  std::move(after.begin(), after.end(), std::back_inserter(now));
-  return now;
+  std::uint64_t queued = 0;
+  std::map<std::string, std::uint64_t> queued_by_name;
+  while (const std::uint64_t most = next_array_length(limits, queued, 0)) {
+    auto work = ready.next([&](std::uint32_t group) {
+      const auto limit = plan.max_parallel.find(plan.groups[group].limited_name);
+      if (limit == plan.max_parallel.end()) return most;
+      return std::min(most, limit->second - std::min<std::uint64_t>(limit->second, queued_by_name[limit->first]));
+    });
+    if (!work) break;
+    if (!is_refused[work->group]) {
+      queued += work->steps.size();
+      queued_by_name[plan.groups[work->group].limited_name] += work->steps.size();
+    }
+    planned.push_back({work->group, SubmitTime::at_once, std::move(work->steps)});
+  }
+  while (auto work = ready.next([](std::uint32_t) { return UINT64_MAX; })) {
+    planned.push_back({work->group, SubmitTime::later, std::move(work->steps)});
+  }
+  std::move(after.begin(), after.end(), std::back_inserter(planned));
+  return planned;
 }
 
 }  // namespace allot

@@ -37,7 +37,7 @@ struct PlannedSubmission {
   StepRanges steps;
 };
 
-/// What a driver submits of a new batch if nothing ends meanwhile, in that order; then, by group, what has to wait.
+/// What a driver submits of a new batch if nothing ends meanwhile, in that order; then what has to wait, likewise.
 /// `is_refused`, by group: what no queue takes is refused by the driver itself and so never counts as under way.
 std::vector<PlannedSubmission> plan_submissions(const BatchPlan& plan, const ArrayLimits& limits,
                                                 const std::vector<bool>& is_refused);

@@ -95,6 +95,18 @@ TEST_CASE("a dry run splits by max_running and shows all with --tasks") {
   for (int step = 0; step < 10; ++step) {
     CHECK_THAT(all.out, ContainsSubstring("step " + std::to_string(step) + ": echo " + std::to_string(step) + "\n"));
   }
+  const auto own = Json::parse(cli.must(0, {"run", "--dry-run", "--json", "-c", "./few.toml", "--max-running", "7",
+                                            "--array", "10", "--", "true"})
+                                   .out);
+  CHECK(own["max_running"] == 7);
+  CHECK(own["at_once"] == 7);
+  const auto ordered = cli.must(0, {"run", "--dry-run", "-"},
+                                "{\"command\": \"a\", \"name\": \"n\", \"max_parallel\": 1}\n"
+                                "{\"command\": \"b\", \"name\": \"n\", \"max_parallel\": 1}\n"
+                                "{\"command\": \"c\", \"priority\": 2}\n");
+  CHECK_THAT(ordered.out, ContainsSubstring("array 1: 1 task, step 2, queue default, priority 2\n"));
+  CHECK_THAT(ordered.out, ContainsSubstring("array 2: 1 task, step 0, queue default, 1 at a time of name n\n"));
+  CHECK_THAT(ordered.out, ContainsSubstring("when there is room: 1 task, step 1, queue default"));
   CHECK_THAT(cli.must(0, {"run", "--dry-run", "--", "echo", "x"}).out, ContainsSubstring("no array: step 0, queue"));
   CHECK(cli.must(0, {"run", "--dry-run", "-q", "--", "echo", "x"}).out.empty());
   const auto bytes = Json::parse(cli.must(0, {"run", "--dry-run", "--json", "--", "echo", "\xff"}).out);

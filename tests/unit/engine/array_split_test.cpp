@@ -70,13 +70,20 @@ TEST_CASE("what has to wait for room or for others is told apart") {
 TEST_CASE("a plan of submissions is what the driver submits while nothing ends") {
   auto tasks = plain_tasks(40);
   for (std::size_t step = 0; step < 40; step += 3) tasks[step].resources.cores = 2;
+  for (std::size_t step = 2; step < 40; step += 9) tasks[step].priority = 5;
+  for (std::size_t step = 4; step < 40; step += 5) {
+    tasks[step].name = "few";
+    tasks[step].max_parallel = 3;
+  }
   for (std::size_t step = 1; step < 40; step += 7) tasks[step].after = {{0, DependencyKind::after_ok}};
   const DistributorLimits distributor_limits[] = {{1000, 0}, {4, 0}, {4, 10}, {1, 3}};
   for (const auto& limits : distributor_limits) {
     for (const std::optional<std::uint32_t> max_running : {std::optional<std::uint32_t>(), std::optional(7u)}) {
       CAPTURE(limits.max_array_length, limits.max_queued, max_running.value_or(0));
       std::vector<StepRanges> planned;
-      for (auto& one : plan_submissions(plan_of(tasks), {limits, max_running, true}, {false, false})) {
+      const auto plan = plan_of(tasks);
+      const std::vector<bool> is_refused(plan.groups.size());
+      for (auto& one : plan_submissions(plan, {limits, max_running, true}, is_refused)) {
         if (one.time == SubmitTime::at_once) planned.push_back(one.steps);
       }
       DrivenBatch batch(tasks);
