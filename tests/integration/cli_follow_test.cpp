@@ -30,12 +30,15 @@ TEST_CASE("output --follow: what a task prints comes as it prints it and nothing
   RunningProgram follow(cli.options({"output", "--follow", "./b", "1"}));
   follow.wait_for_out("first\n");
   RunningProgram waits(cli.options({"output", "-f", "./b", "2"}));
+  // When it looks again, the next task's output lies behind that of this one.
+  follow.send_signal(SIGSTOP);
   cli.release("gate");
+  CHECK(run.finish().exit_status == 0);
+  follow.send_signal(SIGCONT);
   const auto outcome = follow.finish();
   INFO(outcome.err);
   CHECK(outcome.exit_status == 0);
   CHECK(outcome.out == "first\nsecond\n");
-  CHECK(run.finish().exit_status == 0);
   CHECK(waits.finish().out == "behind\n");
   // What has ended is printed as without it.
   CHECK(cli.must(0, {"output", "--follow", "./b", "0"}).out == "before\n");
