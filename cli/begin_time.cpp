@@ -29,9 +29,9 @@ Result<std::int64_t> parse_begin(const std::string& text, std::int64_t now_ns) {
     if (seconds < 0 || parts.tm_mday != asked.tm_mday) break;
     return std::int64_t{seconds} * kSecond;
   }
-  return fail(ErrorCode::fix_request,
-              fmt::format("\"{}\" is no time: write it like 2027-01-31T20:00, with Z at the end for UTC, or like 10m",
-                          text));
+  return fail(
+      ErrorCode::fix_request,
+      fmt::format("\"{}\" is no time: write it like 2027-01-31T20:00, with Z at the end for UTC, or like 10m", text));
 }
 
 }  // namespace allot::cli
