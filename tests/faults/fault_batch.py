@@ -53,6 +53,14 @@ def read_bytes(path):
     return b""
 
 
+def parent_of(pid):
+    """None if it is gone."""
+    for line in read_bytes(f"/proc/{pid}/status").decode().splitlines():
+        if line.startswith("PPid:"):
+            return int(line.split()[1])
+    return None
+
+
 def wait_until(condition, seconds, what):
     """Polls: what is waited for is another process's doing, of which no descriptor tells."""
     until = time.monotonic() + seconds
@@ -206,14 +214,18 @@ class FaultBatch:
                 found[role].append(int(entry))
             elif b"ALLOT_BATCH_DIR=" + batch in read_bytes(f"/proc/{entry}/environ").split(b"\0"):
                 found["task"].append(int(entry))
+        # What a guard has just started is a task's process, though it has not begun its command yet.
+        begun = [pid for pid in found["guard"] if parent_of(pid) in found["guard"]]
+        found["guard"] = [pid for pid in found["guard"] if pid not in begun]
+        found["task"] += begun
         return found
 
     def guard_of(self, pid):
         """The guard above a task's process."""
-        for line in read_bytes(f"/proc/{pid}/status").decode().splitlines():
-            if line.startswith("PPid:"):
-                return int(line.split()[1])
-        raise Violation(f"no_end: process {pid} is gone")
+        parent = parent_of(pid)
+        if parent is None:
+            raise Violation(f"no_end: process {pid} is gone")
+        return parent
 
     # ---- judging
 
