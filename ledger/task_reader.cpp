@@ -25,8 +25,12 @@ constexpr std::size_t kIndexBlockBytes = 4096;
 constexpr std::size_t kDataBlockBytes = 16 * 1024;
 constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
 
+// What passes (no descriptors, no memory) is not said of the file.
 Error read_error(const std::string& path) {
-  return {ErrorCode::gave_up, path + ": " + (errno == EINVAL ? "is no regular file" : errno_text(errno))};
+  if (errno == EINVAL) return {ErrorCode::gave_up, path + ": is no regular file"};
+  Error error = errno_error(errno, path);
+  if (error.code != ErrorCode::retry_later) error.code = ErrorCode::gave_up;
+  return error;
 }
 
 }  // namespace

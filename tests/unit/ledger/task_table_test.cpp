@@ -407,6 +407,24 @@ TEST_CASE("files of another kind are refused") {
   CHECK(mentions(writer.error().message, {"step 0", table.data}));
 }
 
+TEST_CASE("a table that cannot be opened for want of descriptors is to be opened later") {
+  test::TempDirectory directory;
+  put_file(directory / "data", "");
+  put_file(directory / "index", "");
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  const auto refused = TaskTableReader::open(directory / "data", directory / "index");
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::retry_later);
+  CHECK(mentions(refused.error().message, {directory / "data"}));
+  CHECK(TaskTableReader::open(directory / "data", directory / "index"));
+  CHECK(TaskTableReader::open(directory / "no data", directory / "index").error().code == ErrorCode::gave_up);
+}
+
 TEST_CASE("a failing disk refuses the append, keeps the table whole, and works again later") {
   // Limits that hit the data, in the middle of the rows and at their ends, and the index of an array.
   for (std::uint64_t limit : {std::uint64_t{4}, std::uint64_t{300'000}, std::uint64_t{1'500'000}}) {
