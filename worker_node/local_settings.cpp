@@ -48,7 +48,7 @@ std::vector<ParameterSpec> pool_parameter_specs() {
        {}},
       {"pin",
        ParameterType::text,
-       "Bind each slot to a core. Default auto: when there are as many slots as usable cores.",
+       "Bind each slot to a core while one batch runs. Default auto: when there are as many slots as usable cores.",
        {},
        {},
        {"auto", "always", "never"}},
