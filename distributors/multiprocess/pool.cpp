@@ -189,7 +189,8 @@ Result<void> MultiprocessDistributor::connect_channel(const std::shared_ptr<Work
   connection.release();
   worker->channel = std::make_shared<Channel>(std::move(socket));
   const BatchDirectory& batch = book_.batch(worker->batch).directory;
-  wire::Greet greet{wire::kVersion, batch.info().format, batch.info().batch_id, pool_of(worker->batch).epoch};
+  // The format that this program writes: both sides read older ones.
+  wire::Greet greet{wire::kVersion, kBatchFormat, batch.info().batch_id, pool_of(worker->batch).epoch};
   // Weak in the handlers: the link owns the channel, which owns them.
   std::weak_ptr<WorkerLink> weak = worker;
   asio::post(io_, [this, weak, channel = worker->channel, greet = std::move(greet)] {

@@ -238,6 +238,18 @@ TEST_CASE("a passing lack of descriptors delays a submission and does not lose i
   CHECK(batch.output(0) == "ran\n");
 }
 
+TEST_CASE("a batch that was made in the format before is run", "[submit]") {
+  Batch batch;
+  const std::string path = batch.path() + "/batch.json";
+  std::string text = read_text(path);
+  const std::string now = "\"format\": " + std::to_string(kBatchFormat);
+  const auto at = text.find(now);
+  REQUIRE(at != std::string::npos);
+  write_text(path, text.replace(at, now.size(), "\"format\": 1"), 0600);
+  Session session;
+  CHECK(session.run_one(batch.single_line("exit 4")).exit_code == 4);
+}
+
 TEST_CASE("thousands of queued tasks cost no descriptors and each gets its end", "[submit][descriptors]") {
   constexpr std::uint64_t kTasks = 2000;
   Rendezvous rendezvous;
