@@ -62,6 +62,7 @@ Json StatusReport::json() const {
   for (std::size_t i = 0; i < counts.size(); ++i) {
     classes[std::string(allot::to_string(static_cast<ExitClass>(i)))] = counts[i];
   }
+  json["held"] = fold_.held();
   json["incomplete_outputs"] = incomplete_outputs();
   json["driver"] = driver_json(holder_);
   json["damage"] = fold_.damage();
@@ -78,6 +79,7 @@ Result<std::string> StatusReport::text() {
   for (const TaskState state : kStates) {
     if (fold_.count(state) > 0) text += fmt::format(" {} {}", fold_.count(state), allot::to_string(state));
   }
+  if (fold_.held() > 0) text += fmt::format(" ({} held)", fold_.held());
   text += "\n";
   const auto counts = by_class();
   if (fold_.count(TaskState::failed) > 0) {

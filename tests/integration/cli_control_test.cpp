@@ -104,6 +104,8 @@ TEST_CASE("held tasks do not start, the batch says why, and it ends when they ar
   RunningProgram run(gated(cli));
   read_file(cli.path("ready")).value();
   CHECK(has(cli.must(0, {"hold", "./b", "--steps", "1-4"}).err, "4 tasks held"));
+  CHECK(cli.status("./b")["held"] == 4);
+  CHECK(has(cli.must(0, {"status", "./b"}).out, "(4 held)"));
   cli.release("gate");
   CHECK(cli.must(0, {"explain", "./b", "--steps", "2"}).out == "step 2: held; it waits for a release\n");
   CHECK_FALSE(std::filesystem::exists(cli.path("effects")));
