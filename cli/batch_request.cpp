@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include "cli/driver_watch.h"
 #include "engine/control_desk.h"
 #include "engine/driver_log.h"
 
@@ -44,15 +45,9 @@ Result<TaskSelection> SelectionOptions::selection() const {
     selection.steps = std::move(*parsed);
   }
   if (states.empty()) return selection;
-  selection.waiting = selection.queued = selection.running = false;
+  selection.want_no_stage();
   for (const auto& state : states) {
-    if (state == "waiting") {
-      selection.waiting = true;
-    } else if (state == "queued") {
-      selection.queued = true;
-    } else if (state == "running") {
-      selection.running = true;
-    } else {
+    if (!selection.want_stage(state)) {
       return fail(ErrorCode::fix_request, "--state " + state + ": must be waiting, queued or running");
     }
   }
@@ -62,7 +57,7 @@ Result<TaskSelection> SelectionOptions::selection() const {
 Result<std::optional<nlohmann::json>> ask_if_driven(const BatchDirectory& batch, const nlohmann::json& request,
                                                     std::chrono::milliseconds timeout) {
   for (int tries = 0;; ++tries) {
-    auto holder = holder_of(batch);
+    auto holder = DriverWatch(batch).look();
     if (!holder) return fail(std::move(holder.error()));
     switch (holder->state) {
       case Holder::State::none:
@@ -83,7 +78,7 @@ Result<std::optional<nlohmann::json>> ask_if_driven(const BatchDirectory& batch,
     if (!may_be_leaving || tries == 2) {
       return fail(reply.error().with_context(batch.path() + ": its driver"));
     }
-    auto now = holder_of(batch);
+    auto now = DriverWatch(batch).look();
     if (now && now->state == Holder::State::alive && now->driver->epoch == holder->driver->epoch) {
       wait_for_end(holder->process());
     }

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/console.h"
+#include "cli/json_values.h"
 #include "cli/resources_report.h"
 #include "engine/array_split.h"
 #include "engine/queue_choice.h"
@@ -36,27 +37,6 @@ std::string_view to_string(SubmitTime time) {
       break;
   }
   return "after_others";
-}
-
-std::string_view to_string(DependencyKind kind) {
-  switch (kind) {
-    case DependencyKind::after_ok:
-      return "ok";
-    case DependencyKind::after_any:
-      return "any";
-    case DependencyKind::after_not_ok:
-      break;
-  }
-  return "not_ok";
-}
-
-template <class T>
-Json known(const std::optional<T>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-
-Json text_or_null(const std::string& text) {
-  return text.empty() ? Json(nullptr) : Json(text);
 }
 
 std::string dumped(const Json& json) {

@@ -2,21 +2,13 @@
 #include "cli/resources_report.h"
 
 #include "cli/console.h"
+#include "cli/json_values.h"
 #include "protocol/units.h"
 
 namespace allot::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-template <class T>
-Json known(const std::optional<T>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-
-Json text_or_null(const std::string& text) {
-  return text.empty() ? Json(nullptr) : Json(text);
-}
 
 }  // namespace
 

@@ -5,26 +5,8 @@
 
 #include "cli/console.h"
 #include "engine/batch_home.h"
-#include "process/identity.h"
 
 namespace allot::cli {
-
-Result<Holder> holder_of(const BatchDirectory& batch) {
-  auto driver = batch.current_driver();
-  if (!driver) return fail(std::move(driver.error()));
-  Holder holder;
-  holder.driver = std::move(*driver);
-  if (!holder.driver) return holder;
-  if (batch.has_left(holder.driver->epoch)) {
-    holder.state = Holder::State::left;
-  } else if (holder.driver->host != host_name()) {
-    holder.state = Holder::State::elsewhere;
-  } else {
-    const bool is_here = holder.driver->boot_id == boot_id() && is_alive(holder.process());
-    holder.state = is_here ? Holder::State::alive : Holder::State::gone;
-  }
-  return holder;
-}
 
 std::string describe(const DriverIdentity& driver) {
   return fmt::format("process {} on {}", driver.pid, driver.host);

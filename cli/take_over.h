@@ -26,9 +26,6 @@ struct Holder {
 
   ProcessIdentity process() const { return {static_cast<pid_t>(driver->pid), driver->start_ticks}; }
 };
-/// Errors: gave_up (the claims cannot be read).
-Result<Holder> holder_of(const BatchDirectory& batch);
-
 /// "process 12 on node3".
 std::string describe(const DriverIdentity& driver);
 

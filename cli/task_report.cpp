@@ -6,24 +6,13 @@
 #include <fmt/format.h>
 
 #include "cli/console.h"
+#include "cli/json_values.h"
 #include "protocol/units.h"
 
 namespace allot::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-template <class T>
-Json known(const std::optional<T>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-
-Json text_or_null(const std::string& text) {
-  return text.empty() ? Json(nullptr) : Json(text);
-}
-Json time_or_null(std::int64_t nanoseconds) {
-  return nanoseconds == 0 ? Json(nullptr) : Json(time_text(nanoseconds));
-}
 
 bool has_ended(const FoldedTask& task) {
   return task.state == TaskState::done || task.state == TaskState::failed;

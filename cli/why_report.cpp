@@ -2,6 +2,7 @@
 // Everything about one task: allot status --why.
 #include <fmt/format.h>
 
+#include "cli/json_values.h"
 #include "cli/resources_report.h"
 #include "cli/status_report.h"
 #include "cli/summary.h"
@@ -21,28 +22,8 @@ const TaskSpec kNotReadable = [] {
   return spec;
 }();
 
-std::string_view name_of(DependencyKind kind) {
-  switch (kind) {
-    case DependencyKind::after_ok:
-      return "ok";
-    case DependencyKind::after_any:
-      return "any";
-    case DependencyKind::after_not_ok:
-      break;
-  }
-  return "not_ok";
-}
-
 bool has_ended(TaskState state) {
   return state == TaskState::done || state == TaskState::failed || state == TaskState::abandoned;
-}
-
-Json time_or_null(std::int64_t nanoseconds) {
-  return nanoseconds == 0 ? Json(nullptr) : Json(time_text(nanoseconds));
-}
-
-Json text_or_null(const std::string& text) {
-  return text.empty() ? Json(nullptr) : Json(text);
 }
 
 Json asked_json(const RequestedResources& resources) {
@@ -195,7 +176,7 @@ Result<Json> StatusReport::why_json(std::uint64_t step) {
   for (const Dependency& on : spec.after) {
     Json one;
     one["step"] = on.step;
-    one["when"] = name_of(on.kind);
+    one["when"] = to_string(on.kind);
     one["state"] = on.step < fold_.size() ? Json(to_string(fold_.task(on.step).state)) : Json(nullptr);
     after.push_back(std::move(one));
   }
@@ -223,7 +204,7 @@ Result<std::string> StatusReport::why_text(std::uint64_t step) {
   text += "  resources: " + asked_text(resources_of(*detail, *history, spec, batch_.info().default_resources)) + "\n";
   if (spec.source_line > 0) text += fmt::format("  line {} of the input\n", spec.source_line);
   for (const Dependency& on : spec.after) {
-    text += fmt::format("  after step {} ({}), which is {}\n", on.step, name_of(on.kind),
+    text += fmt::format("  after step {} ({}), which is {}\n", on.step, to_string(on.kind),
                         on.step < fold_.size() ? to_string(fold_.task(on.step).state) : "missing");
   }
   const std::string waits = reason_of_waiting(*detail, spec);

@@ -40,6 +40,15 @@ bool is_wanted(const TaskSelection& selection, TaskStage stage) {
 
 }  // namespace
 
+bool TaskSelection::want_stage(std::string_view name) {
+  bool* const stage = name == "waiting"   ? &waiting
+                      : name == "queued"  ? &queued
+                      : name == "running" ? &running
+                                          : nullptr;
+  if (stage != nullptr) *stage = true;
+  return stage != nullptr;
+}
+
 CancelCount BatchRun::cancel(const TaskSelection& selection, std::chrono::milliseconds grace) {
   CancelCount count;
   CancelledRecord record;

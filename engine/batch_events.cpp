@@ -96,12 +96,13 @@ void BatchRun::release_dependents(std::uint64_t step) {
     ended.pop_back();
     const bool is_done = board_[cause].stage == TaskStage::done;
     for (const auto& edge : plan_.graph.dependents_of(cause)) {
-      if (board_[edge.dependent].stage != TaskStage::waiting) continue;
+      const TaskCell& dependent = board_[edge.dependent];
+      if (dependent.stage != TaskStage::waiting || dependent.is_left_out) continue;
       if (judge_dependency(edge.kind, is_done) == DependencyVerdict::satisfied) {
-        if (--unmet_[edge.dependent] == 0 && !board_[edge.dependent].is_left_out) make_ready(edge.dependent);
+        if (--unmet_[edge.dependent] == 0) make_ready(edge.dependent);
         continue;
       }
-      if (!board_[edge.dependent].was_abandoned) {
+      if (!dependent.was_abandoned) {
         AbandonedRecord record;
         record.step = edge.dependent;
         record.cause_step = cause;

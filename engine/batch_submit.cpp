@@ -126,19 +126,7 @@ void BatchRun::submit(ReadyWork work) {
     return give_up(base.error());
   }
   submission.id_base = *base;
-  IntentRecord intent;
-  intent.submission = submission.number;
-  intent.token = submission.token;
-  intent.id_base = submission.id_base;
-  intent.is_array = submission.is_array;
-  intent.step_origin = submission.step_origin;
-  intent.steps = submission.steps;
-  intent.attempt = submission.attempt;
-  intent.resources = submission.resources;
-  intent.name = submission.name;
-  intent.priority = submission.priority;
-  intent.excluded_nodes = submission.excluded_nodes;
-  intent.at_ns = unix_nanoseconds();
+  const IntentRecord intent = intent_of(submission, unix_nanoseconds());
   if (auto committed = context_.log.commit(intent); !committed) {
     ready_.push_front(plan_.groups[work.group].priority, std::move(work));
     return note_fault(log_fault_, committed.error());

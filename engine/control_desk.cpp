@@ -52,15 +52,9 @@ Result<TaskSelection> selection_from_json(const json& request) {
     selection.steps = std::move(*steps);
   }
   if (!request.contains("states")) return selection;
-  selection.waiting = selection.queued = selection.running = false;
+  selection.want_no_stage();
   for (const json& state : request["states"]) {
-    if (state == "waiting") {
-      selection.waiting = true;
-    } else if (state == "queued") {
-      selection.queued = true;
-    } else if (state == "running") {
-      selection.running = true;
-    } else {
+    if (!state.is_string() || !selection.want_stage(state.get_ref<const std::string&>())) {
       return fail(ErrorCode::fix_request, "\"states\": must be of waiting, queued and running");
     }
   }

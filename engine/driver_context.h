@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/batch_observer.h"
@@ -53,6 +54,9 @@ struct TaskSelection {
   bool running = true;
 
   bool contains(std::uint64_t step) const { return !steps || steps->contains(step); }
+  void want_no_stage() { waiting = queued = running = false; }
+  /// Wants the stage of that name. False: there is none.
+  bool want_stage(std::string_view name);
 };
 
 /// How the ids of a submission are made; the steps are on the board.

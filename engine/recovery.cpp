@@ -189,8 +189,8 @@ class Recovery {
       if (!answer.ids) continue;
       recovered_.state.submissions[number] = {answer.ids->base, answer.ids->is_array, answer.ids->step_origin};
     }
-    // A damaged intent's number is known by what followed it, and is not given to another submission.
     recovered_.state.max_running = fold.max_running();
+    // A damaged intent's number is known by what followed it, and is not given to another submission.
     recovered_.state.next_submission = std::max(recovered_.state.next_submission, fold.highest_submission() + 1);
   }
 

@@ -393,6 +393,18 @@ void append_quoted(std::string& text, std::string_view argument) {
 
 }  // namespace
 
+std::string_view to_string(DependencyKind kind) {
+  switch (kind) {
+    case DependencyKind::after_ok:
+      return "ok";
+    case DependencyKind::after_any:
+      return "any";
+    case DependencyKind::after_not_ok:
+      break;
+  }
+  return "not_ok";
+}
+
 std::string TaskSpec::command_text() const {
   if (is_shell()) return shell_line;
   std::string text;

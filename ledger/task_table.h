@@ -22,6 +22,8 @@ namespace allot {
 /// When a task may start, relative to another.
 enum class DependencyKind : std::uint8_t { after_ok = 0, after_any = 1, after_not_ok = 2 };
 
+std::string_view to_string(DependencyKind kind);  ///< "ok", "any", "not_ok", as in JSON lines
+
 struct Dependency {
   std::uint32_t step = 0;
   DependencyKind kind = DependencyKind::after_ok;
