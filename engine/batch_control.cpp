@@ -272,12 +272,14 @@ std::string BatchRun::explain(std::uint64_t step) const {
       if (pending_.count(cell.submission) != 0) return "its submission has not been answered yet";
       const auto id = id_of(step);
       if (!id) break;
+      if (std::string silence = explain_silence(step); !silence.empty()) return silence;
       const auto reasons = context_.distributor.explain_pending({*id});
       if (!reasons) return reasons.error().message;
       const auto found = reasons->find(*id);
       return found == reasons->end() ? "it is about to run" : found->second;
     }
     case TaskStage::running:
+      if (std::string silence = explain_silence(step); !silence.empty()) return silence;
       return cell.is_cancelled ? "it is being ended" : "it runs";
     case TaskStage::done:
     case TaskStage::failed:

@@ -33,7 +33,7 @@ void BatchRun::take_event(const Event& event) {
   }
 }
 
-void BatchRun::take_end(const Event& event) {
+void BatchRun::take_end(const Event& event, bool is_verdict) {
   ALLOT_FAULT_POINT("driver_end_event");
   const TaskCell before = board_[event.step];
   const ExitInfo info = event.exit_info.value_or(ExitInfo{});
@@ -59,7 +59,7 @@ void BatchRun::take_end(const Event& event) {
   if (event.wall_seconds) result_.highlights.add_wall_seconds(event.step, *event.wall_seconds);
   if (event.max_rss_bytes) result_.highlights.add_max_rss(event.step, *event.max_rss_bytes);
   if (event.output_incomplete) ++result_.incomplete_outputs;
-  if (is_loss(info.exit_class)) {
+  if (is_verdict || is_loss(info.exit_class)) {
     if (!ALLOT_SABOTAGED("engine_no_verdict")) {
       VerdictRecord verdict;
       verdict.key = {static_cast<std::uint32_t>(event.step), event.submission, 0};

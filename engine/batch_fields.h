@@ -15,6 +15,7 @@
 #include "engine/driver_context.h"
 #include "engine/helper_threads.h"
 #include "engine/ready_queue.h"
+#include "engine/triage.h"
 #include "ledger/task_table.h"
 
 namespace allot {
@@ -67,6 +68,7 @@ class BatchFields {
   std::chrono::steady_clock::time_point due_{};
 
   NodeRecord nodes_;
+  Triage triage_;
   std::unordered_set<std::uint32_t> running_;
   int stop_requests_ = 0;
   int kills_sent_ = 0;             // stop requests that the running tasks have been told of

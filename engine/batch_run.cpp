@@ -28,6 +28,7 @@ BatchRun::BatchRun(const DriverContext& context, BatchState state, std::uint32_t
     : BatchFields(context, std::move(state), number, submitter, bell) {
   last_change_ = began_ = Clock::now();
   next_fence_check_ = began_ + context_.settings.fence_interval;
+  triage_.next_look = began_ + context_.settings.retry.triage.interval;
 }
 
 BatchRun::~BatchRun() = default;
@@ -46,6 +47,7 @@ void BatchRun::advance() {
   release_delayed();
   if (auto flushed = context_.log.flush(); !flushed) note_fault(log_fault_, flushed.error());
   pump_submissions();
+  look_for_silent_tasks();
   check_fence();
   context_.observer.progress(progress());
   due_ = next_due();
@@ -84,6 +86,7 @@ BatchRun::Clock::time_point BatchRun::next_due() const {
   if (const auto left = wait_until_begin(); left.count() > 0) no_later_than(now + left);
   if (is_ending()) no_later_than(now + kStopInterval);
   no_later_than(next_fence_check_);
+  if (under_way() > 0 && !calls_.is_busy()) no_later_than(triage_.next_look);
   return until;
 }
 

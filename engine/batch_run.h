@@ -97,7 +97,15 @@ class BatchRun : private BatchFields {
   const std::optional<std::string>& unfit_reason(std::uint32_t group);
 
   // batch_events.cpp
-  void take_end(const Event& event);
+  /// `is_verdict`: the driver's own, which no record of a worker node tells.
+  void take_end(const Event& event, bool is_verdict = false);
+
+  // batch_triage.cpp
+  void look_for_silent_tasks();
+  void take_snapshot(const Result<Snapshot>& snapshot);
+  void hear_overdue();
+  void take_findings(Result<std::vector<TriageFinding>> findings);
+  std::string explain_silence(std::uint64_t step) const;
 
   // batch_retry.cpp
   bool retry(std::uint64_t step, const ExitInfo& info, bool has_started);

@@ -51,7 +51,15 @@ std::optional<std::string> BatchRun::id_of(std::uint64_t step) const {
 }
 
 void BatchRun::take_call_reports() {
-  for (const auto& report : calls_.take_reports()) {
+  for (auto& report : calls_.take_reports()) {
+    if (report.snapshot) {
+      take_snapshot(*report.snapshot);
+      continue;
+    }
+    if (report.findings) {
+      take_findings(std::move(*report.findings));
+      continue;
+    }
     if (report.error) context_.observer.notice(report.error->message);
     if (!report.outcomes) {
       context_.observer.notice("ending tasks: " + report.outcomes.error().message);

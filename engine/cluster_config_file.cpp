@@ -43,10 +43,12 @@ constexpr std::array<LimitKey, 6> kLimitKeys = {{
     {"ranks", "ranks", ParameterType::integer, 1, kMaxCount, "[1, 256]"},
     {"nodes", "nodes", ParameterType::integer, 1, kMaxCount, "[1, 8]"},
 }};
-const std::vector<std::string> kTopKeys = {"plugin", "description", "default_queue", "parameters",     "queue",
-                                           "retry",  "exit_codes",  "max_running",   "fallback_queues"};
+const std::vector<std::string> kTopKeys = {"plugin", "description", "default_queue", "parameters",      "queue",
+                                           "retry",  "exit_codes",  "max_running",   "fallback_queues", "triage"};
 constexpr double kMostEscalation = 100;
 constexpr std::int64_t kMostNodeFailures = 1'000'000;
+constexpr std::int64_t kShortestTriage = 100;  // ms
+constexpr std::int64_t kLongestTriage = 24 * 3'600'000;
 const std::vector<std::string> kQueueKeys = {"name", "cores", "memory", "runtime",
                                              "gpus", "ranks", "nodes",  "required"};
 
@@ -123,6 +125,7 @@ class FileReader {
   void read_policy(const toml::table& root, const ClusterConfig& config);
   void read_rules(const toml::node& node, const std::string& where);
   void read_factor(const toml::node& node, const std::string& key, double& into);
+  void read_triage(const toml::node& node);
   void read_fallbacks(const toml::node& node, const ClusterConfig& config);
 
   RetryPolicy policy_;
@@ -449,6 +452,25 @@ void FileReader::read_fallbacks(const toml::node& node, const ClusterConfig& con
   }
 }
 
+void FileReader::read_triage(const toml::node& node) {
+  const toml::table* table = node.as_table();
+  if (table == nullptr) {
+    return fault(node.source(), "triage", fmt::format("expected a table [triage], found {}", describe(node)));
+  }
+  for (auto&& [key, value] : *table) {
+    const std::string name(key.str());
+    auto* const rule = name == "interval"   ? &policy_.triage.interval
+                       : name == "patience" ? &policy_.triage.patience
+                                            : nullptr;
+    if (rule == nullptr) {
+      unknown_key(key, "[triage] " + name, {"interval", "patience"});
+    } else if (const auto length =
+                   read_amount(value, "[triage] " + name, ParameterType::duration, kShortestTriage, kLongestTriage)) {
+      *rule = std::chrono::milliseconds(*length);
+    }
+  }
+}
+
 void FileReader::read_policy(const toml::table& root, const ClusterConfig& config) {
   for (const char* where : {"retry", "exit_codes"}) {
     if (const toml::node* node = root.get(where)) read_rules(*node, where);
@@ -459,6 +481,7 @@ void FileReader::read_policy(const toml::table& root, const ClusterConfig& confi
     }
   }
   if (const toml::node* node = root.get("fallback_queues")) read_fallbacks(*node, config);
+  if (const toml::node* node = root.get("triage")) read_triage(*node);
 }
 
 std::optional<std::string> FileReader::read_plugin(const toml::table& root) {

@@ -100,6 +100,17 @@ void DistributorCalls::release(int tag, std::vector<std::string> ids) {
   });
 }
 
+void DistributorCalls::look(int tag, std::vector<std::string> ids) {
+  start(tag,
+        [this, ids = std::move(ids)](Report& report) { report.snapshot = distributor_.get_submitted_or_running(ids); });
+}
+
+void DistributorCalls::hear(int tag, const BatchDirectory& batch, std::vector<SilentTask> tasks) {
+  start(tag, [this, &batch, tasks = std::move(tasks)](Report& report) {
+    report.findings = hear_witnesses(batch, distributor_, tasks);
+  });
+}
+
 std::size_t DistributorCalls::busy(int tag) const {
   const auto count =
       std::count_if(calls_.begin(), calls_.end(), [tag](const Call& call) { return call.report.tag == tag; });

@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/triage.h"
 #include "process/fd.h"
 #include "protocol/cluster_distributor.h"
 
@@ -77,6 +78,8 @@ class DistributorCalls {
     int tag = 0;
     Result<std::map<std::string, Termination>> outcomes;  ///< of a termination; empty of a hold or release
     std::optional<Error> error;                           ///< of a hold or release
+    std::optional<Result<Snapshot>> snapshot;             ///< of a look
+    std::optional<Result<std::vector<TriageFinding>>> findings;
   };
 
   DistributorCalls(ClusterDistributor& distributor, Bell& bell) : distributor_(distributor), bell_(bell) {}
@@ -90,6 +93,10 @@ class DistributorCalls {
   void terminate(int tag, std::vector<std::string> ids, std::chrono::milliseconds grace);
   void hold(int tag, std::vector<std::string> ids);
   void release(int tag, std::vector<std::string> ids);
+  /// Which of them the distributor has.
+  void look(int tag, std::vector<std::string> ids);
+  /// hear_witnesses. `batch` outlives this.
+  void hear(int tag, const BatchDirectory& batch, std::vector<SilentTask> tasks);
   /// Rings the bell when there is something to take.
   std::vector<Report> take_reports();
   bool has_reports() const;

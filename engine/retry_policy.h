@@ -76,6 +76,12 @@ bool may_have_rule(ExitClass exit_class);
 /// The exit codes that mean success, in ascending order: for the task's row, which the worker node reads.
 std::string success_codes(const RetryRules& rules);
 
+/// How long a task may be silent: the distributor does not have it, and has told no end of it.
+struct TriageRules {
+  std::chrono::milliseconds interval{30'000};  ///< how often the distributor is asked what it has
+  std::chrono::milliseconds patience{60'000};  ///< how long a silent task may come back before it is judged
+};
+
 /// A cluster's table.
 struct RetryPolicy {
   RetryRules rules;
@@ -84,6 +90,7 @@ struct RetryPolicy {
   std::vector<std::string> fallback_queues;  ///< where what grew out of its queue may go, in this order
   std::uint32_t exclude_node_after = 3;      ///< failures of a node in a row, after which it gets no more; 0: never
   std::optional<std::uint32_t> max_running;  ///< tasks of a batch queued or running at once
+  TriageRules triage;
 };
 
 /// The rule for an end: what `own` says, else `policy`, else none for the task's own failures and three runs at once

@@ -148,7 +148,7 @@ void FakeCluster::advance() {
 }
 
 void FakeCluster::tell(const Task& task, TaskPhase phase, const FakeRun* run) {
-  if (attached_ == nullptr) return;
+  if (attached_ == nullptr || (run != nullptr && is_mute && is_mute(task.what.step))) return;
   Event event;
   event.distributor_id = task.id;
   event.batch_directory = task.batch;
@@ -189,6 +189,18 @@ bool FakeCluster::wait_until_running(std::uint64_t step) {
       return item.second.what.step == step && item.second.phase == TaskPhase::running;
     });
   });
+}
+
+void FakeCluster::vanish(std::uint64_t step) {
+  std::lock_guard lock(mutex_);
+  std::erase_if(tasks_, [&](const auto& item) {
+    const Task& task = item.second;
+    if (task.what.step != step || task.phase == TaskPhase::finished) return false;
+    if (task.phase == TaskPhase::running) busy_.erase(task.slot);
+    std::erase(queue_, task.id);
+    return true;
+  });
+  advance();
 }
 
 void FakeCluster::lose_everything() {

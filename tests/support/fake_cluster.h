@@ -50,7 +50,11 @@ class FakeCluster {
   std::function<FakeRun(const FakeTask&)> behaviour;              ///< asked when a task starts; empty: done at once
   std::function<std::optional<Error>(const Submission&)> refuse;  ///< an error: submit answers it
   std::function<std::optional<Reconciliation>(const std::string& token)> reconcile_answer;  ///< instead of the truth
-  std::function<std::optional<Error>()> event_fault;  ///< an error: wait_for_events answers it when it has no events
+  std::function<std::optional<Error>()> event_fault;     ///< an error: wait_for_events answers it when it has no events
+  std::function<std::optional<Error>()> snapshot_fault;  ///< an error: get_submitted_or_running answers it
+  std::function<std::optional<ExitInfo>(std::uint64_t step)> remote_exit_info;  ///< of what is not known here
+  std::function<bool(std::uint64_t step)> is_hidden;                            ///< left out of snapshots
+  std::function<bool(std::uint64_t step)> is_mute;  ///< its end is recorded, and no event tells of it
   DistributorLimits limits;
   std::vector<std::string> nodes;  ///< of the slots, in turn; empty: all are this host's
   bool outlives_stop = false;      ///< stop() changes nothing here, as if the driver had been killed before it
@@ -59,6 +63,8 @@ class FakeCluster {
   void finish(std::uint64_t step, const FakeRun& run = {});
   /// Waits until a task runs; false after 30 s.
   bool wait_until_running(std::uint64_t step);
+  /// A task that runs or is queued vanishes: no record and no event tells of it.
+  void vanish(std::uint64_t step);
   /// The power fails: nothing runs or is queued any more, and no record tells of it.
   void lose_everything();
 

@@ -178,10 +178,14 @@ Result<std::map<std::uint64_t, std::string>> FakeDistributor::submit_array_to_ba
 
 Result<Snapshot> FakeDistributor::get_submitted_or_running(const std::optional<std::vector<std::string>>& ids) {
   std::lock_guard lock(cluster_.mutex_);
+  if (cluster_.snapshot_fault) {
+    if (auto error = cluster_.snapshot_fault()) return fail(std::move(*error));
+  }
   Snapshot snapshot;
   snapshot.as_of = std::chrono::system_clock::now();
   for (const auto& [id, task] : cluster_.tasks_) {
     if (task.phase == TaskPhase::finished) continue;
+    if (cluster_.is_hidden && cluster_.is_hidden(task.what.step)) continue;
     if (ids && std::find(ids->begin(), ids->end(), id) == ids->end()) continue;
     snapshot.phases[id] = task.phase == TaskPhase::queued && task.is_held ? TaskPhase::held : task.phase;
   }
@@ -204,6 +208,11 @@ Result<std::map<std::string, std::string>> FakeDistributor::get_queueing_errors(
 Result<ExitInfo> FakeDistributor::get_remote_exit_info(const std::string& id) {
   std::lock_guard lock(cluster_.mutex_);
   const auto* task = cluster_.find(id);
+  if (task == nullptr && cluster_.remote_exit_info) {
+    const auto parsed = parse_distributor_id(id);
+    const bool has_step = parsed && parsed->array_step;
+    if (auto told = has_step ? cluster_.remote_exit_info(*parsed->array_step) : std::nullopt) return *told;
+  }
   if (task == nullptr) return fail(ErrorCode::not_available, id + " is not known here");
   if (task->phase != TaskPhase::finished) return fail(ErrorCode::not_available, id + " has not finished");
   return task->run.exit_info;

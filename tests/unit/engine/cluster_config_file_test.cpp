@@ -273,7 +273,8 @@ TEST_CASE("what a file says of retries is the engine's") {
   const File file(
       "max_running = 7\nfallback_queues = [\"long\"]\n" + kPlugin +
       "[retry]\nerror = 2\nout_of_memory = \"3:10s:2:1h\"\nmemory_headroom = 1.5\nescalation_factor = 3\n"
-      "[exit_codes]\n75 = \"retry\"\n2 = \"fatal\"\n[[queue]]\nname = \"short\"\n[[queue]]\nname = \"long\"\n");
+      "[exit_codes]\n75 = \"retry\"\n2 = \"fatal\"\n"
+      "[triage]\ninterval = 5\npatience = \"2m\"\n[[queue]]\nname = \"short\"\n[[queue]]\nname = \"long\"\n");
   RetryPolicy policy;
   const auto config = read_cluster_config(file.path(), specs(), &policy);
   if (!config) FAIL(config.error().message);
@@ -282,6 +283,8 @@ TEST_CASE("what a file says of retries is the engine's") {
   CHECK(policy.escalation_factor == 3);
   CHECK(policy.max_running == 7u);
   CHECK(policy.fallback_queues == std::vector<std::string>{"long"});
+  CHECK(policy.triage.interval == std::chrono::seconds(5));
+  CHECK(policy.triage.patience == std::chrono::minutes(2));
 
   const std::pair<const char*, const char*> bad[] = {
       {"[retry]\neror = 2", "FILE:3: [retry] eror: \"eror=2\" is no retry rule: there is no such exit class"},
@@ -299,6 +302,10 @@ TEST_CASE("what a file says of retries is the engine's") {
        "FILE:3: [exit_codes] 300: \"300=retry\" is no retry rule: an exit code is 1 to 255"},
       {"retry = 3", "FILE:2: retry: expected a table [retry], found the integer 3"},
       {"max_running = 0", "FILE:2: max_running: 0 is too small; the least is 1"},
+      {"triage = 3", "FILE:2: triage: expected a table [triage], found the integer 3"},
+      {"[triage]\npatiense = 3", "FILE:3: [triage] patiense: unknown key; did you mean patience?"},
+      {"[triage]\ninterval = 0", "FILE:3: [triage] interval: 0s is too small; the least is 100ms"},
+      {"[triage]\npatience = \"2d\"", "FILE:3: [triage] patience: 2d is too large; the most is 1d"},
       {"fallback_queues = \"long\"", "FILE:2: fallback_queues: expected names of queues, such as [\"long\"]"},
       {"fallback_queues = [\"long\"]", "FILE:2: fallback_queues: there is no queue \"long\" in this file"},
       {"fallback_queues = [\"default\", \"default\"]", "FILE:2: fallback_queues: \"default\" is named twice"},
@@ -314,7 +321,7 @@ TEST_CASE("every fault is told at once, in the order of the file") {
   CHECK(message ==
         "FILE: plugin: this key is missing; say which plugin runs the tasks, such as plugin = \"multiprocess\"\n"
         "FILE:1: zzz: unknown key; known here: plugin, description, default_queue, parameters, queue, retry, "
-        "exit_codes, max_running, fallback_queues\n"
+        "exit_codes, max_running, fallback_queues, triage\n"
         "FILE:4: [[queue]] \"q\" cores: the smallest, 2, is above the largest, 1; write the smaller value first\n"
         "FILE:6: [parameters] slots: 0 is too small; the least is 1");
 }
