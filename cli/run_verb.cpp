@@ -12,6 +12,7 @@
 #include "cli/driving.h"
 #include "cli/dry_run.h"
 #include "cli/summary.h"
+#include "cli/task_input.h"
 #include "cli/verb.h"
 #include "engine/batch_home.h"
 #include "engine/batch_maker.h"
@@ -35,28 +36,15 @@ class RunVerb final : public Verb {
   }
   VerbText text() const override;
   bool takes_command() const override { return true; }
-  void take_command(std::vector<std::string>&& words) override {
-    words_ = std::move(words);
-    has_command_ = true;
-  }
+  void take_command(std::vector<std::string>&& words) override { input_.take_command(std::move(words)); }
 
   void describe(CLI::App& app) override {
-    app.add_option(
-           "FILE", file_,
-           "Tasks: a shell line per line, or JSON lines if the first visible character is {; - is standard input")
-        ->type_name("FILE");
+    input_.describe(app);
     if (is_submit_) {
       describe_submit(app);
     } else {
       driving_.describe(app);
     }
-    app.add_option("--each", each_, "Run COMMAND once for each line of this file (-: standard input)")
-        ->type_name("FILE");
-    app.add_flag("-0,--null", null_, "The items of --each, or the lines of FILE, end with NUL instead of newline");
-    app.add_option("--array", array_, "Run COMMAND N times; ALLOT_ARRAY_STEP_ID tells each its step, 0 to N-1")
-        ->type_name("N");
-    app.add_flag("--lines", lines_, "FILE has shell lines, whatever it looks like")
-        ->excludes(app.add_flag("--jsonl", jsonl_, "FILE has JSON lines, whatever it looks like"));
     app.add_option(
            "--batch-dir", batch_dir_,
            "Directory for the batch, which must not exist or be empty; default: one below $XDG_STATE_HOME/allot")
@@ -91,25 +79,22 @@ class RunVerb final : public Verb {
  private:
   void describe_submit(CLI::App& app);
   int submit(const MadeBatch& batch);
-  Result<std::unique_ptr<TaskSource>> make_source(int interrupt_descriptor) const;
-  Result<std::unique_ptr<TaskSource>> make_template_source(int interrupt_descriptor) const;
   Result<RequestedResources> default_resources() const;
   Result<std::string> batch_path(const std::string& id) const;
   int tell_no_batch(const Error& error, SignalStop& stop, const std::string& empty_json) const;
   int run_dry(const BatchInfo& info, const ClusterParts& parts, TaskSource& source, SignalStop& stop) const;
 
   DrivingOptions driving_;
-  std::optional<std::string> file_, each_, batch_dir_, memory_, timeout_, queue_;
-  std::optional<std::int64_t> array_, cores_, max_running_;
+  TaskInput input_;
+  std::optional<std::string> batch_dir_, memory_, timeout_, queue_;
+  std::optional<std::int64_t> cores_, max_running_;
   std::string name_;
   std::string begin_;
   std::vector<std::string> retry_;
-  bool null_ = false, lines_ = false, jsonl_ = false, allow_empty_ = false, dry_run_ = false, all_tasks_ = false;
-  bool has_command_ = false;
+  bool allow_empty_ = false, dry_run_ = false, all_tasks_ = false;
   const bool is_submit_;
   bool parsable_ = false;
   std::string idle_ = "10s";
-  std::vector<std::string> words_;  // behind "--"
 };
 
 void RunVerb::describe_submit(CLI::App& app) {
@@ -216,61 +201,6 @@ Result<std::string> RunVerb::batch_path(const std::string& id) const {
   return *home + "/" + id;
 }
 
-Result<std::unique_ptr<TaskSource>> RunVerb::make_source(int interrupt_descriptor) const {
-  const auto misuse = [](const std::string& text) { return fail(ErrorCode::fix_request, text); };
-  if (!has_command_) {
-    if (each_ || array_) {
-      return misuse(fmt::format("{} needs a command: allot run {} ... -- COMMAND", each_ ? "--each" : "--array",
-                                each_ ? "--each" : "--array"));
-    }
-    if (!file_) return misuse("nothing to run: name a FILE of tasks (- for standard input) or a command behind --");
-    auto reader = DelimitedReader::open(*file_, null_ ? '\0' : '\n', interrupt_descriptor);
-    if (!reader) return fail(std::move(reader.error()));
-    const auto format = lines_ ? LineFormat::shell_lines : jsonl_ ? LineFormat::json : LineFormat::detect;
-    return make_line_source(std::move(*reader), format, boost::filesystem::current_path().string());
-  }
-  if (file_) {
-    return misuse(
-        fmt::format("both a FILE ({}) and a command behind -- were given; for a command per line of the file: "
-                    "allot run --each {} -- COMMAND",
-                    *file_, *file_));
-  }
-  if (lines_ || jsonl_) return misuse("--lines and --jsonl are about a FILE of tasks; with a command there is none");
-  return make_template_source(interrupt_descriptor);
-}
-
-Result<std::unique_ptr<TaskSource>> RunVerb::make_template_source(int interrupt_descriptor) const {
-  const auto misuse = [](const std::string& text) { return fail(ErrorCode::fix_request, text); };
-  std::vector<std::string> command;
-  std::vector<std::vector<std::string>> lists;
-  for (const auto& word : words_) {
-    if (word == ":::") {
-      lists.emplace_back();
-    } else if (word == "::::") {
-      return misuse("\":::: FILE\" is not known here: use --each FILE");
-    } else {
-      (lists.empty() ? command : lists.back()).push_back(word);
-    }
-  }
-  if (command.empty()) return misuse("the command behind -- is missing");
-  if (command[0].empty()) return misuse("the program's name behind -- is empty");
-  if (int{!lists.empty()} + int{each_.has_value()} + int{array_.has_value()} > 1) {
-    return misuse(":::, --each and --array exclude each other");
-  }
-  if (null_ && !each_) return misuse("-0 is about the items of --each or the lines of FILE; neither was given");
-  if (!lists.empty()) return make_product_source(command, std::move(lists));
-  if (each_) {
-    auto reader = DelimitedReader::open(*each_, null_ ? '\0' : '\n', interrupt_descriptor);
-    if (!reader) return fail(std::move(reader.error()));
-    return make_each_source(command, std::move(*reader));
-  }
-  if (!array_) return make_command_source(std::move(command), 1, false);
-  if (*array_ < 1 || *array_ > static_cast<std::int64_t>(kMaxArrayStep) + 1) {
-    return misuse(fmt::format("--array {}: must be 1 to {}", *array_, kMaxArrayStep + 1));
-  }
-  return make_command_source(std::move(command), static_cast<std::uint64_t>(*array_), true);
-}
-
 int RunVerb::tell_no_batch(const Error& error, SignalStop& stop, const std::string& empty_json) const {
   if (stop.take() > 0) return 128 + stop.first_signal();
   if (error.code != ErrorCode::not_available) return tell_failure(error);
@@ -304,7 +234,7 @@ int RunVerb::run(Services& services) {
     if (!more) return tell_failure(more.error().with_context("--retry"));
     rules = merged(*more, rules);
   }
-  auto source = make_source(stop.descriptor());
+  auto source = input_.open(name(), stop.descriptor());
   if (!source) return stop.take() > 0 ? 128 + stop.first_signal() : tell_failure(source.error());
   auto cluster = open_cluster(services, driving_.cluster, driving_.slots);
   if (!cluster) return tell_failure(cluster.error());

@@ -60,6 +60,8 @@ class StatusReport {
   /// Null: damaged, and counted.
   const TaskSpec* row(std::uint64_t step);
   /// Why a task does not run; empty if it does, or has ended.
+  std::string open_additions(const TaskDetail& detail) const;
+  std::optional<std::uint32_t> added_by(std::uint64_t step) const;
   std::string reason_of_waiting(const TaskDetail& detail, const TaskSpec& spec) const;
 
   const BatchDirectory& batch_;

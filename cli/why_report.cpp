@@ -114,6 +114,29 @@ Json run_json(const TaskRun& run) {
 
 }  // namespace
 
+// What it has added and waits for, in a clause.
+std::string StatusReport::open_additions(const TaskDetail& detail) const {
+  if (!detail.folded.is_again_due || detail.folded.state != TaskState::waiting) return "";
+  std::uint64_t count = 0, open = 0;
+  for (const AddedRecord& added : fold_.additions()) {
+    const bool is_its = added.parent.step == detail.step && added.parent.submission == detail.folded.submission;
+    if (!is_its || !added.again) continue;
+    for (std::uint64_t step = added.first_step; step < std::uint64_t{added.first_step} + added.count; ++step) {
+      ++count;
+      if (step < fold_.size() && !has_ended(fold_.task(step).state)) ++open;
+    }
+  }
+  return fmt::format("it runs again when the {} that it has added {} ended ({} left)", plural(count, "task"),
+                     count == 1 ? "has" : "have", open);
+}
+
+std::optional<std::uint32_t> StatusReport::added_by(std::uint64_t step) const {
+  for (const AddedRecord& added : fold_.additions()) {
+    if (step >= added.first_step && step - added.first_step < added.count) return added.parent.step;
+  }
+  return std::nullopt;
+}
+
 std::string StatusReport::reason_of_waiting(const TaskDetail& detail, const TaskSpec& spec) const {
   const FoldedTask& task = detail.folded;
   if (task.state != TaskState::waiting && task.state != TaskState::queued) return "";
@@ -132,6 +155,7 @@ std::string StatusReport::reason_of_waiting(const TaskDetail& detail, const Task
   }
   if (open > 0) add(fmt::format("it waits for {} of the tasks that it is to run after", open));
   if (never > 0) add(fmt::format("{} did not end as it needs", plural(never, "task")));
+  if (const std::string added = open_additions(detail); !added.empty()) add(added);
   if (task.is_retry_due && detail.retry && detail.retry->not_before_ns > unix_nanoseconds()) {
     add("it runs again after " + time_text(detail.retry->not_before_ns));
   }
@@ -172,6 +196,8 @@ Result<Json> StatusReport::why_json(std::uint64_t step) {
   json["resources"] = asked_json(resources_of(*detail, *history, spec, batch_.info().default_resources));
   json["waits"] = text_or_null(reason_of_waiting(*detail, spec));
   json["held"] = detail->folded.is_held;
+  const auto parent = added_by(step);
+  json["added_by"] = parent ? Json(*parent) : Json(nullptr);
   Json& after = json["after"] = Json::array();
   for (const Dependency& on : spec.after) {
     Json one;
@@ -203,6 +229,7 @@ Result<std::string> StatusReport::why_text(std::uint64_t step) {
   text += "  in: " + printable(spec.cwd.empty() ? batch_.info().cwd : spec.cwd) + "\n";
   text += "  resources: " + asked_text(resources_of(*detail, *history, spec, batch_.info().default_resources)) + "\n";
   if (spec.source_line > 0) text += fmt::format("  line {} of the input\n", spec.source_line);
+  if (const auto parent = added_by(step)) text += fmt::format("  added by step {}\n", *parent);
   for (const Dependency& on : spec.after) {
     text += fmt::format("  after step {} ({}), which is {}\n", on.step, to_string(on.kind),
                         on.step < fold_.size() ? to_string(fold_.task(on.step).state) : "missing");

@@ -38,7 +38,7 @@ StepRanges take_front(StepRanges& steps, std::uint64_t count) {
 std::vector<PlannedSubmission> plan_submissions(const BatchPlan& plan, const ArrayLimits& limits,
                                                 const std::vector<bool>& is_refused) {
   std::vector<bool> waits(plan.graph.empty() ? 0 : plan.task_count);
-  for (const auto& edge : plan.graph.edges()) waits[edge.dependent] = true;
+  plan.graph.for_each_edge([&](const DependencyEdge& edge) { waits[edge.dependent] = true; });
 
   ReadyQueue ready;
   std::vector<PlannedSubmission> planned, after;

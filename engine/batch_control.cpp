@@ -86,10 +86,11 @@ CancelCount BatchRun::cancel(const TaskSelection& selection, std::chrono::millis
   return count;
 }
 
-// Of a task that is not submitted: if it has run before, the end of that run stands.
+// Of a task that is not submitted: if it has run before and failed, the end of that run stands.
 void BatchRun::withdraw(std::uint64_t step) {
   const TaskCell& cell = board_[step];
-  const ExitClass exit_class = cell.has_end ? cell.exit_class : ExitClass::killed;
+  const bool has_failed = cell.has_end && cell.exit_class != ExitClass::done;
+  const ExitClass exit_class = has_failed ? cell.exit_class : ExitClass::killed;
   withdrawn_[cell.submission].push_back(static_cast<std::uint32_t>(step));
   board_.set_end(step, exit_class);
   end_cancelling(step);
@@ -219,18 +220,18 @@ void BatchRun::reopen_dependents(std::vector<std::uint32_t> causes) {
   while (!causes.empty()) {
     const std::uint32_t cause = causes.back();
     causes.pop_back();
-    for (const auto& edge : plan_.graph.dependents_of(cause)) {
-      if (board_[edge.dependent].stage != TaskStage::abandoned) continue;
+    plan_.graph.for_each_dependent(cause, [&](const DependencyEdge& edge) {
+      if (board_[edge.dependent].stage != TaskStage::abandoned) return;
       board_.edit(edge.dependent).was_abandoned = true;
       board_.set_stage(edge.dependent, TaskStage::waiting);
       causes.push_back(edge.dependent);
-    }
+    });
   }
   std::fill(unmet_.begin(), unmet_.end(), 0);
-  for (const auto& edge : plan_.graph.edges()) {
+  plan_.graph.for_each_edge([this](const DependencyEdge& edge) {
     const bool is_open = !has_ended(board_[edge.cause].stage);
     if (is_open && board_[edge.dependent].stage == TaskStage::waiting) ++unmet_[edge.dependent];
-  }
+  });
 }
 
 RetryRecord requested_retry(std::uint32_t step, std::uint32_t submission, ExitClass because,
@@ -296,11 +297,11 @@ std::string BatchRun::explain_waiting(std::uint64_t step) const {
   if (board_[step].is_left_out) return "this driver was asked to run other tasks only";
   std::string causes;
   std::size_t count = 0;
-  for (const auto& edge : plan_.graph.edges()) {
-    if (edge.dependent != step || has_ended(board_[edge.cause].stage)) continue;
-    if (++count > 5) continue;
+  plan_.graph.for_each_edge([&](const DependencyEdge& edge) {
+    if (edge.dependent != step || has_ended(board_[edge.cause].stage)) return;
+    if (++count > 5) return;
     causes += fmt::format("{}{}", causes.empty() ? "" : ", ", edge.cause);
-  }
+  });
   if (count == 0) return "the driver has not come to it yet";
   const std::string more = count > 5 ? fmt::format(" and {} more", count - 5) : "";
   const std::string held = board_[step].is_held ? "; it is held, too" : "";

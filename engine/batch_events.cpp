@@ -77,6 +77,7 @@ void BatchRun::take_end(const Event& event, bool is_verdict) {
 }
 
 void BatchRun::settle(std::uint64_t step, const ExitInfo& info) {
+  if (info.is_done() && wait_for_added(step)) return;
   board_.set_end(step, info.exit_class);
   end_cancelling(step);
   if (!info.is_done()) {
@@ -95,26 +96,31 @@ void BatchRun::release_dependents(std::uint64_t step) {
     const std::uint32_t cause = ended.back();
     ended.pop_back();
     const bool is_done = board_[cause].stage == TaskStage::done;
-    for (const auto& edge : plan_.graph.dependents_of(cause)) {
+    plan_.graph.for_each_dependent(cause, [&](const DependencyEdge& edge) {
       const TaskCell& dependent = board_[edge.dependent];
-      if (dependent.stage != TaskStage::waiting || dependent.is_left_out) continue;
+      if (dependent.stage != TaskStage::waiting || dependent.is_left_out) return;
       if (judge_dependency(edge.kind, is_done) == DependencyVerdict::satisfied) {
         if (--unmet_[edge.dependent] == 0) make_ready(edge.dependent);
-        continue;
+        return;
       }
-      if (!dependent.was_abandoned) {
-        AbandonedRecord record;
-        record.step = edge.dependent;
-        record.cause_step = cause;
-        record.reason = is_done ? "it was to run only if step " + std::to_string(cause) + " does not end well"
-                                : "step " + std::to_string(cause) + ", which it waits for, is not done";
-        record.at_ns = unix_nanoseconds();
-        context_.log.note(record);
-      }
-      board_.set_stage(edge.dependent, TaskStage::abandoned);
+      abandon(edge.dependent, cause);
       ended.push_back(edge.dependent);
-    }
+    });
   }
+}
+
+void BatchRun::abandon(std::uint32_t step, std::uint32_t cause) {
+  if (!board_[step].was_abandoned) {
+    AbandonedRecord record;
+    record.step = step;
+    record.cause_step = cause;
+    record.reason = board_[cause].stage == TaskStage::done
+                        ? "it was to run only if step " + std::to_string(cause) + " does not end well"
+                        : "step " + std::to_string(cause) + ", which it waits for, is not done";
+    record.at_ns = unix_nanoseconds();
+    context_.log.note(record);
+  }
+  board_.set_stage(step, TaskStage::abandoned);
 }
 
 void BatchRun::note_withdrawn() {

@@ -33,6 +33,7 @@ class BatchFields {
         number_(number),
         submitter_(submitter),
         calls_(context.distributor, bell) {
+    for (AddedRecord& added : state.additions) additions_.emplace(added.parent.step, std::move(added));
     result_.incomplete_outputs = state.incomplete_outputs;
     result_.highlights = std::move(state.highlights);
     if (!state.max_running) return;
@@ -69,6 +70,8 @@ class BatchFields {
 
   NodeRecord nodes_;
   Triage triage_;
+  std::multimap<std::uint32_t, AddedRecord> additions_;  // by the parent's step
+  std::chrono::steady_clock::time_point next_addition_look_{};
   std::unordered_set<std::uint32_t> running_;
   int stop_requests_ = 0;
   int kills_sent_ = 0;             // stop requests that the running tasks have been told of

@@ -28,7 +28,7 @@ class Discard {
     boost::system::error_code ignored;
     // Without it the rest is no batch, should this be cut short.
     fs::remove(path_ + "/batch.json", ignored);
-    for (const char* name : {"environment", "tasks.data", "tasks.index", "epochs", "records", "output"}) {
+    for (const char* name : {"environment", "tasks.data", "tasks.index", "epochs", "records", "output", "additions"}) {
       fs::remove_all(path_ + "/" + name, ignored);
     }
     if (!keep_directory_) fs::remove(path_, ignored);
@@ -51,9 +51,10 @@ Result<void> check_owner(const std::string& path) {
                                                   path, *danger));
 }
 
-// Reads every task into a new table.
-Result<BatchPlan> fill_table(const std::string& data_path, const std::string& index_path, const BatchInfo& info,
-                             TaskSource& source) {
+}  // namespace
+
+Result<BatchPlan> write_tasks(const std::string& data_path, const std::string& index_path, const BatchInfo& info,
+                              TaskSource& source) {
   auto table = TaskTableWriter::open(data_path, index_path);
   if (!table) return fail(std::move(table.error()));
   auto rules = parse_retry_rules(info.retry);
@@ -66,8 +67,6 @@ Result<BatchPlan> fill_table(const std::string& data_path, const std::string& in
   return collector.finish(count != 1 || source.is_explicit_array());
 }
 
-}  // namespace
-
 Result<MadeBatch> make_batch(const std::string& path, BatchInfo info, char* const* environment, TaskSource& source) {
   if (auto checked = source.check(); !checked) return fail(std::move(checked.error()));
   if (auto owned = check_owner(path); !owned) return fail(std::move(owned.error()));
@@ -79,7 +78,7 @@ Result<MadeBatch> make_batch(const std::string& path, BatchInfo info, char* cons
   ALLOT_FAULT_POINT("driver_batch_created");
   auto written = write_environment(directory->environment_path(), capture_environment(environment));
   if (!written) return fail(std::move(written.error()));
-  auto plan = fill_table(directory->task_data_path(), directory->task_index_path(), directory->info(), source);
+  auto plan = write_tasks(directory->task_data_path(), directory->task_index_path(), directory->info(), source);
   if (!plan) return fail(std::move(plan.error()));
   ALLOT_FAULT_POINT("driver_table_synced");
   // Only a batch whose table is whole is ever driven: a killed driver leaves either nothing to resume or all of it. The
@@ -102,7 +101,7 @@ Result<ReadTasks> read_tasks(const BatchInfo& info, TaskSource& source) {
   if (!data) return fail(std::move(data.error()));
   auto index = make_unnamed_file();
   if (!index) return fail(std::move(index.error()));
-  auto plan = fill_table(path_of(*data), path_of(*index), info, source);
+  auto plan = write_tasks(path_of(*data), path_of(*index), info, source);
   if (!plan) return fail(std::move(plan.error()));
   auto table = TaskTableReader::open(path_of(*data), path_of(*index));
   if (!table) return fail(std::move(table.error()));

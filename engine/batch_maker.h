@@ -25,6 +25,11 @@ struct MadeBatch {
 /// all), retry_later (disk full), gave_up (interrupted).
 Result<MadeBatch> make_batch(const std::string& path, BatchInfo info, char* const* environment, TaskSource& source);
 
+/// Reads and checks every task into a new table, and plans them. Of `info` only the default resources and the retry
+/// rules count. Errors: as make_batch, but for those of a directory.
+Result<BatchPlan> write_tasks(const std::string& data_path, const std::string& index_path, const BatchInfo& info,
+                              TaskSource& source);
+
 /// Whether make_batch could make one there, as far as that can be seen without making anything. Errors: fix_request.
 Result<void> check_batch_place(const std::string& path);
 

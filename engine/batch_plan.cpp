@@ -24,23 +24,31 @@ RequestedResources with_defaults(const RequestedResources& own, const RequestedR
   return merged;
 }
 
-std::size_t PlanBuilder::group_of(GroupKey key) {
-  key.resources = with_defaults(key.resources, defaults_);
-  const auto [found, is_new] = groups_.try_emplace(std::move(key), plan_.groups.size());
-  if (is_new) {
-    plan_.groups.push_back({found->first.resources, {}, found->first.priority, found->first.limited_name});
-  }
-  return found->second;
-}
-
-void PlanBuilder::add(std::uint64_t first_step, std::uint64_t count, const TaskSpec& task) {
-  GroupKey key{task.resources, task.priority, {}};
+GroupKey group_key(const TaskSpec& task, const RequestedResources& defaults,
+                   std::map<std::string, std::uint32_t>& max_parallel) {
+  GroupKey key{with_defaults(task.resources, defaults), task.priority, {}};
   if (task.max_parallel > 0) {
     key.limited_name = task.name;
     // Where tasks of one name differ, the least counts.
-    auto& most = plan_.max_parallel.try_emplace(task.name, task.max_parallel).first->second;
+    auto& most = max_parallel.try_emplace(task.name, task.max_parallel).first->second;
     most = std::min(most, task.max_parallel);
   }
+  return key;
+}
+
+PlannedGroup group_of_key(const GroupKey& key) {
+  return {key.resources, {}, key.priority, key.limited_name, key.round};
+}
+
+std::size_t PlanBuilder::group_of(GroupKey key) {
+  const auto [found, is_new] = groups_.try_emplace(std::move(key), plan_.groups.size());
+  if (is_new) plan_.groups.push_back(group_of_key(found->first));
+  return found->second;
+}
+
+void PlanBuilder::add(std::uint64_t first_step, std::uint64_t count, const TaskSpec& task, std::uint32_t round) {
+  GroupKey key = group_key(task, defaults_, plan_.max_parallel);
+  key.round = round;
   plan_.groups[group_of(std::move(key))].steps.append_range(first_step, count);
   plan_.task_count = first_step + count;
   for (const auto& dependency : task.after) {
@@ -49,7 +57,7 @@ void PlanBuilder::add(std::uint64_t first_step, std::uint64_t count, const TaskS
 }
 
 void PlanBuilder::add_plain(std::uint64_t first_step, std::uint64_t count) {
-  if (!plain_group_) plain_group_ = group_of({});
+  if (!plain_group_) plain_group_ = group_of({with_defaults({}, defaults_), 0, {}});
   plan_.groups[*plain_group_].steps.append_range(first_step, count);
   plan_.task_count = first_step + count;
 }

@@ -24,6 +24,7 @@ struct GroupKey {
   RequestedResources resources;  ///< with the batch's defaults filled in
   std::int32_t priority = 0;
   std::string limited_name;  ///< of tasks with a max_parallel
+  std::uint32_t round = 0;   ///< Submission::round
   friend auto operator<=>(const GroupKey&, const GroupKey&) = default;
 };
 
@@ -32,8 +33,9 @@ struct PlannedGroup {
   StepRanges steps;
   std::int32_t priority = 0;
   std::string limited_name;
+  std::uint32_t round = 0;
 
-  GroupKey key() const { return {resources, priority, limited_name}; }
+  GroupKey key() const { return {resources, priority, limited_name, round}; }
 };
 
 struct BatchPlan {
@@ -47,14 +49,20 @@ struct BatchPlan {
 /// `own` where it states something, else `defaults`; pass-through options are joined, own first.
 RequestedResources with_defaults(const RequestedResources& own, const RequestedResources& defaults);
 
+/// Where a task belongs; its max_parallel goes into `max_parallel`.
+GroupKey group_key(const TaskSpec& task, const RequestedResources& defaults,
+                   std::map<std::string, std::uint32_t>& max_parallel);
+PlannedGroup group_of_key(const GroupKey& key);
+
 /// Sorts steps into groups as they come, ascending. Not thread-safe.
 class PlanBuilder {
  public:
   explicit PlanBuilder(RequestedResources defaults) : defaults_(std::move(defaults)) {}
 
-  void add(std::uint64_t first_step, std::uint64_t count, const TaskSpec& task);
+  void add(std::uint64_t first_step, std::uint64_t count, const TaskSpec& task, std::uint32_t round = 0);
   /// For steps that state no resources and wait for nothing.
   void add_plain(std::uint64_t first_step, std::uint64_t count);
+  void add_dependency(std::uint32_t dependent, const Dependency& on) { plan_.graph.add_late(dependent, on); }
 
   /// Leaves the builder empty.
   BatchPlan finish(bool is_array);

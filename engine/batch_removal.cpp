@@ -15,6 +15,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/addition.h"
 #include "engine/driver_log.h"
 #include "ledger/writer_name.h"
 #include "process/fd.h"
@@ -70,8 +71,11 @@ struct Part {
 };
 // In the order in which they go.
 constexpr const char* kMovedClaims = "removing.epochs";
-constexpr Part kParts[] = {
-    {"epochs", is_claim}, {kMovedClaims, is_claim}, {"records", is_writer_name}, {"output", is_output}};
+constexpr Part kParts[] = {{"epochs", is_claim},
+                           {kMovedClaims, is_claim},
+                           {"records", is_writer_name},
+                           {"output", is_output},
+                           {"additions", is_addition_file}};
 
 std::string absolute(const std::string& path) {
   std::string text = fs::absolute(path).lexically_normal().string();

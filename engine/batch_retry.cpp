@@ -124,8 +124,13 @@ UsageStats BatchRun::usage_of(std::uint64_t step) {
 std::uint32_t BatchRun::group_of(std::uint32_t like, const RequestedResources& resources) {
   GroupKey key = plan_.groups[like].key();
   key.resources = resources;
-  const auto [known, is_new] = more_groups_.try_emplace(key, static_cast<std::uint32_t>(plan_.groups.size()));
-  if (is_new) plan_.groups.push_back({resources, {}, key.priority, key.limited_name});
+  return group_of(std::move(key));
+}
+
+std::uint32_t BatchRun::group_of(GroupKey key) {
+  const auto [known, is_new] =
+      more_groups_.try_emplace(std::move(key), static_cast<std::uint32_t>(plan_.groups.size()));
+  if (is_new) plan_.groups.push_back(group_of_key(known->first));
   return known->second;
 }
 

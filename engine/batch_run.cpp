@@ -45,6 +45,7 @@ void BatchRun::advance() {
   if (is_ending()) pump_termination();
   note_withdrawn();
   release_delayed();
+  look_for_additions();
   if (auto flushed = context_.log.flush(); !flushed) note_fault(log_fault_, flushed.error());
   pump_submissions();
   look_for_silent_tasks();
@@ -61,6 +62,7 @@ BatchResult BatchRun::finish() {
   result_.by_class = board_.by_class();
   result_.unknown = board_.count(TaskStage::unknown);
   result_.stop_requests = stop_requests_;
+  if (result_.progress.ended() == board_.size() && !is_fenced_) remove_all_additions(context_.batch);
   context_.observer.progress(result_.progress);
   return std::move(result_);
 }
@@ -86,6 +88,7 @@ BatchRun::Clock::time_point BatchRun::next_due() const {
   if (const auto left = wait_until_begin(); left.count() > 0) no_later_than(now + left);
   if (is_ending()) no_later_than(now + kStopInterval);
   no_later_than(next_fence_check_);
+  if (under_way() > 0) no_later_than(next_addition_look_);
   if (under_way() > 0 && !calls_.is_busy()) no_later_than(triage_.next_look);
   return until;
 }

@@ -5,14 +5,11 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <map>
-#include <memory>
 #include <optional>
 #include <string>
-#include <unordered_set>
-#include <utility>
 #include <vector>
 
+#include "engine/addition.h"
 #include "engine/batch_fields.h"
 #include "engine/driver_context.h"
 #include "engine/helper_threads.h"
@@ -71,6 +68,8 @@ class BatchRun : private BatchFields {
   void set_max_running(std::optional<std::uint32_t> max_running);
   /// Failed tasks (of that class) run again, and with them what was abandoned because of them. Returns how many.
   std::uint64_t run_again(const TaskSelection& selection, std::optional<ExitClass> only);
+  /// A task has asked for tasks to be added.
+  void ask_for_additions() { next_addition_look_ = {}, has_news_ = true; }
   /// Why a task has not started or ended, in a sentence.
   std::string explain(std::uint64_t step) const;
   /// Visits the selected tasks that have not ended, in ascending order, `most` at most.
@@ -100,6 +99,14 @@ class BatchRun : private BatchFields {
   /// `is_verdict`: the driver's own, which no record of a worker node tells.
   void take_end(const Event& event, bool is_verdict = false);
 
+  // batch_additions.cpp
+  void look_for_additions();
+  std::optional<std::uint64_t> step_under_way(const std::string& id) const;
+  Result<AdditionAnswer> add_tasks(const AdditionRequest& request);
+  Result<std::uint64_t> append_rows(const AdditionRequest& request);
+  void grow(const AddedRecord& record);
+  bool wait_for_added(std::uint64_t step);
+
   // batch_triage.cpp
   void look_for_silent_tasks();
   void take_snapshot(const Result<Snapshot>& snapshot);
@@ -113,12 +120,14 @@ class BatchRun : private BatchFields {
   UsageStats usage_of(std::uint64_t step);
   bool defer(std::uint64_t step, const ExitInfo& info, const DeferRule& rule);
   std::uint32_t group_of(std::uint32_t like, const RequestedResources& resources);
+  std::uint32_t group_of(GroupKey key);
   void decide_undecided();
   void delay(std::uint32_t step, std::int64_t not_before_ns);
   void release_delayed();
 
   void settle(std::uint64_t step, const ExitInfo& info);
   void release_dependents(std::uint64_t step);
+  void abandon(std::uint32_t step, std::uint32_t cause);
   void make_ready(std::uint64_t step);
   void note_withdrawn();
 

@@ -19,9 +19,9 @@ constexpr std::chrono::milliseconds kLongestPause{30'000};
 void BatchRun::seed() {
   if (!plan_.graph.empty()) {
     unmet_.assign(board_.size(), 0);
-    for (const auto& edge : plan_.graph.edges()) {
+    plan_.graph.for_each_edge([this](const DependencyEdge& edge) {
       if (board_[edge.dependent].stage == TaskStage::waiting) ++unmet_[edge.dependent];
-    }
+    });
   }
   for (std::size_t group = 0; group < plan_.groups.size(); ++group) {
     ReadyWork first;
@@ -115,6 +115,7 @@ Submission BatchRun::compose(const ReadyWork& work) {
   submission.name = info.name;
   submission.priority = plan_.groups[work.group].priority;
   submission.excluded_nodes = nodes_.excluded();
+  submission.round = plan_.groups[work.group].round;
   return submission;
 }
 

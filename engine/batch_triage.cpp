@@ -35,7 +35,8 @@ void BatchRun::look_for_silent_tasks() {
   const auto ask_about = [this](std::uint64_t step) {
     const std::uint32_t submission = board_[step].submission;
     if (pending_.count(submission) != 0) return;
-    if (auto id = id_of(step)) triage_.asked.push_back({static_cast<std::uint32_t>(step), submission, std::move(*id), {}});
+    if (auto id = id_of(step))
+      triage_.asked.push_back({static_cast<std::uint32_t>(step), submission, std::move(*id), {}});
   };
   for (const std::uint32_t step : running_) ask_about(step);
   if (board_.count(TaskStage::queued) > 0) {
@@ -119,8 +120,8 @@ void BatchRun::take_findings(Result<std::vector<TriageFinding>> findings) {
       take_event(start);
     }
     if (finding.has_record) {
-      context_.observer.notice(fmt::format(
-          "step {} has ended, by its record; the distributor had not told it", end.step));
+      context_.observer.notice(
+          fmt::format("step {} has ended, by its record; the distributor had not told it", end.step));
     }
     take_end(end, !finding.has_record);
   }

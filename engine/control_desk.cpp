@@ -135,6 +135,9 @@ void ControlDesk::take_for(BatchRun& run, const std::string& op, ControlServer::
       if (!only) return server_.answer(ticket, error_reply({ErrorCode::fix_request, "\"class\": unknown: " + *name}));
     }
     server_.answer(ticket, {{"tasks", run.run_again(*selection, only)}});
+  } else if (op == "add") {
+    run.ask_for_additions();
+    server_.answer(ticket, json::object());
   } else if (op == "explain") {
     json reasons = json::array();
     run.for_each_unended(*selection, kMostExplained, [&](std::uint64_t step) {

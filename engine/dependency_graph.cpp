@@ -2,7 +2,6 @@
 #include "engine/dependency_graph.h"
 
 #include <algorithm>
-#include <unordered_map>
 
 namespace allot {
 
@@ -10,7 +9,24 @@ void DependencyGraph::seal() {
   std::stable_sort(edges_.begin(), edges_.end(), [](const auto& a, const auto& b) { return a.cause < b.cause; });
 }
 
-std::span<const DependencyEdge> DependencyGraph::dependents_of(std::uint32_t cause) const {
+void DependencyGraph::add_late(std::uint32_t dependent, const Dependency& on) {
+  late_[on.step].push_back({on.step, dependent, on.kind});
+  late_causes_[dependent].push_back(on.step);
+}
+
+void DependencyGraph::drop_late(std::uint32_t dependent) {
+  const auto causes = late_causes_.find(dependent);
+  if (causes == late_causes_.end()) return;
+  for (const std::uint32_t cause : causes->second) {
+    const auto late = late_.find(cause);
+    if (late == late_.end()) continue;
+    std::erase_if(late->second, [dependent](const DependencyEdge& edge) { return edge.dependent == dependent; });
+    if (late->second.empty()) late_.erase(late);
+  }
+  late_causes_.erase(causes);
+}
+
+std::span<const DependencyEdge> DependencyGraph::sealed_dependents_of(std::uint32_t cause) const {
   const auto [from, to] = std::equal_range(edges_.begin(), edges_.end(), DependencyEdge{cause, 0, {}},
                                            [](const auto& a, const auto& b) { return a.cause < b.cause; });
   return {from, to};
@@ -29,7 +45,7 @@ std::optional<std::vector<std::uint32_t>> DependencyGraph::find_cycle() const {
   while (!free.empty()) {
     const std::uint32_t step = free.back();
     free.pop_back();
-    for (const auto& edge : dependents_of(step)) {
+    for (const auto& edge : sealed_dependents_of(step)) {
       const auto left = waits.find(edge.dependent);
       if (--left->second > 0) continue;
       waits.erase(left);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "ledger/task_table.h"
@@ -17,22 +18,45 @@ struct DependencyEdge {
   DependencyKind kind = DependencyKind::after_ok;
 };
 
-/// Fill with add(), then seal() once; the queries are for a sealed graph. Not thread-safe while it is filled.
+/// Fill with add(), then seal() once; the queries are for a sealed graph. What comes later comes by add_late(). Not
+/// thread-safe while it is filled.
 class DependencyGraph {
  public:
   void add(std::uint32_t dependent, const Dependency& on) { edges_.push_back({on.step, dependent, on.kind}); }
   void seal();
 
-  bool empty() const { return edges_.empty(); }
-  /// The edges of which `cause` is the cause.
-  std::span<const DependencyEdge> dependents_of(std::uint32_t cause) const;
-  const std::vector<DependencyEdge>& edges() const { return edges_; }
+  /// Before or after seal().
+  void add_late(std::uint32_t dependent, const Dependency& on);
+  /// Takes back what was added late of that dependent.
+  void drop_late(std::uint32_t dependent);
 
-  /// Steps of one cycle, each waiting for the next one, the last for the first; nothing if there is none. Linear time.
+  bool empty() const { return edges_.empty() && late_.empty(); }
+  /// Visits the edges of which `cause` is the cause.
+  template <class Visit>
+  void for_each_dependent(std::uint32_t cause, Visit&& visit) const {
+    for (const auto& edge : sealed_dependents_of(cause)) visit(edge);
+    const auto late = late_.find(cause);
+    if (late == late_.end()) return;
+    for (const auto& edge : late->second) visit(edge);
+  }
+  template <class Visit>
+  void for_each_edge(Visit&& visit) const {
+    for (const auto& edge : edges_) visit(edge);
+    for (const auto& [cause, late] : late_) {
+      for (const auto& edge : late) visit(edge);
+    }
+  }
+
+  /// Steps of one cycle among the sealed edges, each waiting for the next one, the last for the first; nothing if there
+  /// is none. Linear time.
   std::optional<std::vector<std::uint32_t>> find_cycle() const;
 
  private:
+  std::span<const DependencyEdge> sealed_dependents_of(std::uint32_t cause) const;
+
   std::vector<DependencyEdge> edges_;
+  std::unordered_map<std::uint32_t, std::vector<DependencyEdge>> late_;        // by cause
+  std::unordered_map<std::uint32_t, std::vector<std::uint32_t>> late_causes_;  // by dependent
 };
 
 /// What the end of a cause means to a task that waits for it.

@@ -84,6 +84,7 @@ struct BatchState {
   std::map<std::uint32_t, RetryState> retries;         ///< by step, of those that ran again or are to
   std::vector<FailureNote> undecided;        ///< failed; whether the table lets them run again is to be decided
   std::optional<std::uint32_t> max_running;  ///< what the user set while an earlier driver ran; 0: no limit
+  std::vector<AddedRecord> additions;        ///< what tasks have added so far
 };
 
 /// A batch of which nothing has been submitted.

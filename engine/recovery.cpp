@@ -40,6 +40,12 @@ bool runs_again(ExitClass exit_class) {
   }
 }
 
+// It has ended well, and is to run again after what it has added.
+bool is_waiting_for_added(const FoldedTask& task) {
+  return task.state == TaskState::waiting && task.is_again_due && task.end_kind == EndKind::finished &&
+         task.exit_class == ExitClass::done;
+}
+
 bool is_unfinished(const FoldedTask& task) {
   return task.state == TaskState::queued || task.state == TaskState::running;
 }
@@ -146,8 +152,10 @@ class Recovery {
       cell.attempt = static_cast<std::uint16_t>(std::min<std::uint32_t>(task.attempts, UINT16_MAX - 1));
       switch (task.state) {
         case TaskState::waiting:
-          cell.has_end = task.is_retry_due;
-          if (task.is_retry_due) {
+          cell.has_end = task.is_retry_due || is_waiting_for_added(task);
+          if (is_waiting_for_added(task)) {
+            cell.exit_class = ExitClass::done;
+          } else if (task.is_retry_due) {
             cell.exit_class = task.exit_class;
             note_history(details, step);
           }
@@ -289,11 +297,11 @@ class Recovery {
       }
       if (row) {
         if (grown == grown_.end()) {
-          builder.add(step, 1, **row);
+          builder.add(step, 1, **row, round_of(fold, fold.task(step)));
         } else {
           TaskSpec with_more = **row;
           with_more.resources = grown->second;
-          builder.add(step, 1, with_more);
+          builder.add(step, 1, with_more, round_of(fold, fold.task(step)));
         }
       } else {
         // The worker node will say what is wrong with it.
@@ -301,10 +309,32 @@ class Recovery {
         if (++damaged == 1) context_.observer.notice(row.error().message);
       }
     }
-    const bool is_array = fold.submissions().empty() ? fold.size() != 1 : fold.submissions().front().intent.is_array;
+    for (const AddedRecord& added : fold.additions()) {
+      if (added.parent.step >= fold.size()) continue;
+      const FoldedTask& parent = fold.task(added.parent.step);
+      const bool waits = is_waiting_for_added(parent) || parent.state == TaskState::abandoned;
+      if (!added.again || !waits || parent.submission != added.parent.submission) continue;
+      for (std::uint32_t i = 0; i < added.count && added.first_step + i < fold.size(); ++i) {
+        builder.add_dependency(added.parent.step, {added.first_step + i, added.when});
+      }
+    }
+    recovered_.state.additions = fold.additions();
+    const bool is_array = fold.submissions().empty()
+                              ? fold.size() != 1
+                              : fold.submissions().front().intent.is_array || !fold.additions().empty();
     recovered_.state.plan = builder.finish(is_array);
     recovered_.state.plan.task_count = fold.size();
     return {};
+  }
+
+  // Of its next run, or of the one under way.
+  static std::uint32_t round_of(const Fold& fold, const FoldedTask& task) {
+    if (fold.additions().empty()) return 0;
+    const FoldedSubmission* submission = fold.submission(task.submission);
+    const std::uint32_t latest = submission == nullptr ? 0 : submission->intent.round;
+    const bool was_waiting =
+        task.is_again_due && (task.state == TaskState::abandoned || task.end_kind == EndKind::withdrawn);
+    return is_waiting_for_added(task) || was_waiting ? latest + 1 : latest;
   }
 
   std::unordered_set<std::uint64_t> asked_for_;

@@ -67,6 +67,12 @@ class TaskBoard {
     ++by_class_[static_cast<std::size_t>(exit_class)];
   }
 
+  /// New tasks are waiting.
+  void grow(std::uint64_t size) {
+    counts_[index(TaskStage::waiting)] += size - cells_.size();
+    cells_.resize(size);
+  }
+
   void set_group(std::uint64_t step, std::uint32_t group) {
     TaskCell& cell = cells_[step];
     if (is_under_way(cell.stage)) --under_way_[cell.group];

@@ -24,7 +24,7 @@ namespace {
 namespace fs = boost::filesystem;
 
 constexpr std::size_t kMaxJsonBytes = 4u << 20;
-constexpr const char* kSkeleton[] = {"epochs", "records", "output"};
+constexpr const char* kSkeleton[] = {"epochs", "records", "output", "additions"};
 
 std::int64_t unix_now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())

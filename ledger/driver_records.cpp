@@ -17,6 +17,7 @@ IntentRecord intent_of(const Submission& submission, std::int64_t at_ns) {
   intent.at_ns = at_ns;
   intent.priority = submission.priority;
   intent.excluded_nodes = submission.excluded_nodes;
+  intent.round = submission.round;
   return intent;
 }
 
@@ -34,6 +35,7 @@ Submission submission_of(const IntentRecord& intent, const std::string& batch_di
   submission.name = intent.name;
   submission.priority = intent.priority;
   submission.excluded_nodes = intent.excluded_nodes;
+  submission.round = intent.round;
   return submission;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "ledger/task_table.h"
 #include "protocol/exit_info.h"
 #include "protocol/resources.h"
 #include "protocol/step_ranges.h"
@@ -36,6 +37,7 @@ struct IntentRecord {
   std::int64_t at_ns = 0;
   std::int32_t priority = 0;
   std::vector<std::string> excluded_nodes;
+  std::uint32_t round = 0;
 };
 
 /// The intent to submit, and which submission an intent speaks of.
@@ -111,6 +113,18 @@ struct CancelledRecord {
 /// How many tasks of the batch may be queued or running at once, from now on.
 struct ThrottleRecord {
   std::uint32_t max_running = 0;  ///< 0: as many as the cluster takes
+  std::int64_t at_ns = 0;
+};
+
+/// Tasks that a run has added to its batch. Their rows were on disk before; without the record they do not count.
+struct AddedRecord {
+  RunKey parent;  ///< the run
+  std::string token;
+  std::string name;  ///< what was added once under this name is not added again by the same task; may be empty
+  std::uint32_t first_step = 0;
+  std::uint32_t count = 0;
+  bool again = false;  ///< once it has ended well, the task waits for these, and then runs again
+  DependencyKind when = DependencyKind::after_ok;  ///< how they must end for that
   std::int64_t at_ns = 0;
 };
 

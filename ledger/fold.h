@@ -42,7 +42,8 @@ class Fold {
   std::uint64_t held() const { return held_; }  ///< tasks that are held and neither run nor have ended
   /// What the user set while the batch ran; 0: no limit; nothing: never set.
   const std::optional<std::uint32_t>& max_running() const { return max_running_; }
-  bool ended() const { return ended_; }  ///< the newest driver left in order
+  const std::vector<AddedRecord>& additions() const { return additions_; }  ///< in the order in which they were made
+  bool ended() const { return ended_; }                                     ///< the newest driver left in order
   /// The first one found: with it, a missing started record proves nothing. A torn tail is none: what it was to say
   /// was not said yet.
   const std::optional<RecordGap>& gap() const { return gap_; }
@@ -85,6 +86,7 @@ class Fold {
   std::uint32_t highest_submission_ = 0;
   std::uint64_t held_ = 0;
   std::optional<std::uint32_t> max_running_;
+  std::vector<AddedRecord> additions_;
 };
 
 }  // namespace allot

@@ -6,6 +6,15 @@
 
 namespace allot {
 
+namespace {
+
+// Its run has ended well, and another one was to follow: what keeps that one from being is the task's end.
+bool is_to_run_again(const FoldedTask& task) {
+  return task.is_again_due && task.end_kind == EndKind::finished && task.exit_class == ExitClass::done;
+}
+
+}  // namespace
+
 void FoldBuilder::apply(const DriverAct& act) {
   switch (act.kind) {
     case DriverAct::Kind::intent:
@@ -24,6 +33,8 @@ void FoldBuilder::apply(const DriverAct& act) {
     case DriverAct::Kind::throttle:
       fold_.max_running_ = act.key.submission;
       return;
+    case DriverAct::Kind::added:
+      return apply_added(act);
   }
 }
 
@@ -79,7 +90,8 @@ void FoldBuilder::apply_withdrawn(const DriverAct& act) {
                        task.submission == act.key.submission ? task.restart : std::uint16_t{0}};
       if (is_newer(key, task)) set_current(task, step, key);
       const bool ran =
-          task.started_offset != 0 || task.end_kind == EndKind::finished || task.end_kind == EndKind::verdict;
+          (task.started_offset != 0 || task.end_kind == EndKind::finished || task.end_kind == EndKind::verdict) &&
+          !is_to_run_again(task);
       if (!same_run(task, key) || ran) {
         // The run before has ended, and the next one will not be.
         if (same_run(task, key)) task.is_retry_due = false;
@@ -97,7 +109,8 @@ void FoldBuilder::apply_abandoned(const DriverAct& act) {
   FoldedTask* task = task_of(act.key.step, act.place);
   if (task == nullptr) return;
   const RunKey key{act.key.step, task->submission, task->restart};
-  if (task->started_offset != 0 || task->end_kind != EndKind::none) return keep(RefKind::abandoned, key, act.place);
+  const bool has_run = task->started_offset != 0 || task->end_kind != EndKind::none;
+  if (has_run && !is_to_run_again(*task)) return keep(RefKind::abandoned, key, act.place);
   set_end(*task, key.step, EndKind::abandoned, act.place);
 }
 
@@ -107,6 +120,13 @@ void FoldBuilder::apply_retry(const DriverAct& act) {
   if (is_newer(act.key, *task)) set_current(*task, act.key.step, act.key);
   if (same_run(*task, act.key)) task->is_retry_due = true;
   keep(RefKind::retry, act.key, act.place);
+}
+
+void FoldBuilder::apply_added(const DriverAct& act) {
+  FoldedTask* task = task_of(act.key.step, act.place);
+  if (task == nullptr) return;
+  if (is_newer(act.key, *task)) set_current(*task, act.key.step, act.key);
+  if (same_run(*task, act.key) && fold_.additions_[act.list].again) task->is_again_due = true;
 }
 
 void FoldBuilder::apply_mark(const DriverAct& act) {

@@ -231,6 +231,8 @@ PayloadAnswer FoldBuilder::take(std::string_view payload, Place place) {
     act.kind = DriverAct::Kind::throttle;
     act.key.submission = throttle->max_running;
     acts_.push_back(act);
+  } else if (auto* added = std::get_if<AddedRecord>(&record)) {
+    take_added(std::move(*added), place);
   }
   return PayloadAnswer::next;
 }
@@ -282,12 +284,27 @@ void FoldBuilder::take_submitted(SubmittedRecord&& submitted, Place place) {
   submission.error = std::move(submitted.error);
 }
 
+void FoldBuilder::take_added(AddedRecord&& added, Place place) {
+  see_submission(added.parent.submission);
+  const std::uint64_t end = std::uint64_t{added.first_step} + added.count;
+  // The claim is older than what was added since.
+  if (claimed_steps_) claimed_steps_ = std::max(*claimed_steps_, end);
+  DriverAct act;
+  act.kind = DriverAct::Kind::added;
+  act.place = place;
+  act.key = added.parent;
+  act.list = static_cast<std::uint32_t>(fold_.additions_.size());
+  fold_.additions_.push_back(std::move(added));
+  acts_.push_back(act);
+}
+
 // --- run records
 
 FoldedTask* FoldBuilder::task_of(std::uint64_t step, Place place) {
   if (step >= fold_.tasks_.size()) {
-    // The batch may have grown since its table was looked at.
-    const std::uint64_t steps = steps_in_table();
+    // The batch may have grown since its table was looked at. What ran has a row; that it was added its driver's file
+    // says, which is read after those of the worker nodes.
+    const std::uint64_t steps = claimed_steps_ ? index_entries() : steps_in_table();
     if (step >= steps) {
       damage(name_of(place) + ": a record of step " + std::to_string(step) + "; the batch has " +
              std::to_string(steps));
@@ -416,10 +433,10 @@ void FoldBuilder::settle_states() {
     if (task.end_kind == EndKind::abandoned) {
       task.state = TaskState::abandoned;
     } else if (task.end_kind != EndKind::none) {
-      // A late result that is good needs no other run.
-      task.state = task.exit_class == ExitClass::done ? TaskState::done
-                   : task.is_retry_due                ? TaskState::waiting
-                                                      : TaskState::failed;
+      const bool is_done = task.exit_class == ExitClass::done;
+      // A late result that is good needs no other run but for what it added.
+      const bool is_again = is_done ? task.is_again_due : task.is_retry_due;
+      task.state = is_again ? TaskState::waiting : is_done ? TaskState::done : TaskState::failed;
     } else if (task.started_offset != 0) {
       task.state = TaskState::running;
     } else {

@@ -50,13 +50,13 @@ class FoldBuilder {
   };
   // What a driver wrote that depends on what was written before.
   struct DriverAct {
-    enum class Kind : std::uint8_t { intent, verdict, withdrawn, abandoned, retry, held, throttle, cancelled };
+    enum class Kind : std::uint8_t { intent, verdict, withdrawn, abandoned, retry, held, throttle, cancelled, added };
     Kind kind = Kind::intent;
     ExitClass exit_class = ExitClass::lost;
     std::uint8_t number = 0;
     bool started = false;    // verdict: of a run that began; held: held and not released
     RunKey key;              // intent and withdrawn: the submission alone; throttle: the limit in its place
-    std::uint32_t list = 0;  // withdrawn, held, cancelled: index into step_lists_
+    std::uint32_t list = 0;  // withdrawn, held, cancelled: index into step_lists_; added: of additions
     Place place;
   };
 
@@ -71,6 +71,7 @@ class FoldBuilder {
   void see_submission(std::uint32_t number) { fold_.highest_submission_ = std::max(fold_.highest_submission_, number); }
   void take_intent(IntentRecord&& intent, Place place);
   void take_submitted(SubmittedRecord&& submitted, Place place);
+  void take_added(AddedRecord&& added, Place place);
 
   FoldedTask* task_of(std::uint64_t step, Place place);
   void add_run_record(const ledger::RunGlance& glance, RefKind kind, Place place);
@@ -86,6 +87,7 @@ class FoldBuilder {
   void apply_abandoned(const DriverAct& act);
   void apply_retry(const DriverAct& act);
   void apply_mark(const DriverAct& act);
+  void apply_added(const DriverAct& act);
 
   void number_attempts();
   void settle_states();

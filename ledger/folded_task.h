@@ -49,6 +49,7 @@ struct FoldedTask {
   bool is_retry_due = false;         ///< the current run has ended, and another one was decided on
   bool is_held = false;              ///< not to start until it is released
   bool is_cancelled = false;         ///< by the user, and not submitted since
+  bool is_again_due = false;         ///< once the current run has ended well, another one follows after what it added
   std::uint64_t started_offset = 0;  ///< frame of the started record, 0: none
   std::uint64_t end_offset = 0;      ///< frame of the finished, verdict, withdrawn or abandoned record
 };

@@ -97,6 +97,9 @@ std::size_t room(const ThrottleRecord&) {
 std::size_t room(const CancelledRecord&) {
   return 0;
 }
+std::size_t room(const AddedRecord& r) {
+  return r.token.size() + r.name.size();
+}
 
 // --- fields that several records have
 
@@ -259,6 +262,7 @@ void encode(Encoder& out, const IntentRecord& r, Ranges ranges) {
   put_ranges(out, ranges);
   out.put(r.priority);
   put_nodes(out, r.excluded_nodes);
+  out.put(r.round);
 }
 
 void decode(Decoder& in, IntentRecord& r) {
@@ -276,6 +280,8 @@ void decode(Decoder& in, IntentRecord& r) {
   r.priority = in.get<std::int32_t>();
   const auto nodes = in.get<std::uint32_t>();
   for (std::uint32_t i = 0; i < nodes && in.good(); ++i) r.excluded_nodes.emplace_back(in.get_text());
+  if (in.left() == 0) return;  // written before tasks could be added
+  r.round = in.get<std::uint32_t>();
 }
 
 void encode(Encoder& out, const SubmittedRecord& r, Ranges) {
@@ -400,12 +406,36 @@ void decode(Decoder& in, CancelledRecord& r) {
   r.steps = get_ranges(in);
 }
 
+void encode(Encoder& out, const AddedRecord& r, Ranges) {
+  put_key(out, r.parent);
+  out.put_text(name_of(r.token));
+  out.put_text(name_of(r.name));
+  out.put(r.first_step);
+  out.put(r.count);
+  out.put(static_cast<std::uint8_t>(r.again));
+  out.put(static_cast<std::uint8_t>(r.when));
+  out.put(r.at_ns);
+}
+
+void decode(Decoder& in, AddedRecord& r) {
+  r.parent = get_key(in);
+  r.token = in.get_text();
+  r.name = in.get_text();
+  r.first_step = in.get<std::uint32_t>();
+  r.count = in.get<std::uint32_t>();
+  r.again = in.get<std::uint8_t>() != 0;
+  const auto when = in.get<std::uint8_t>();
+  if (when > static_cast<std::uint8_t>(DependencyKind::after_not_ok)) in.spoil();
+  r.when = static_cast<DependencyKind>(when);
+  r.at_ns = in.get<std::int64_t>();
+}
+
 // The alternatives of Record stand in the order of RecordType.
 std::uint8_t type_of(const Record& record) {
   return static_cast<std::uint8_t>(record.index() + 1);
 }
 static_assert(std::is_same_v<std::variant_alternative_t<0, Record>, OpenedRecord>);
-static_assert(std::is_same_v<std::variant_alternative_t<12, Record>, CancelledRecord>);
+static_assert(std::is_same_v<std::variant_alternative_t<13, Record>, AddedRecord>);
 static_assert(std::variant_size_v<Record> == ledger::kLastRecordType);
 
 template <class R>
@@ -462,6 +492,8 @@ DecodedRecord decode_type(RecordType type, Decoder& in, std::uint64_t sequence) 
       return decode_as<ThrottleRecord>(in, sequence);
     case RecordType::cancelled:
       return decode_as<CancelledRecord>(in, sequence);
+    case RecordType::added:
+      return decode_as<AddedRecord>(in, sequence);
   }
   in.spoil();
   return {};

@@ -70,7 +70,7 @@ struct FinishedRecord {
 
 using Record = std::variant<OpenedRecord, StartedRecord, FinishedRecord, IntentRecord, SubmittedRecord, VerdictRecord,
                             WithdrawnRecord, AbandonedRecord, EndedRecord, RetryRecord, HeldRecord, ThrottleRecord,
-                            CancelledRecord>;
+                            CancelledRecord, AddedRecord>;
 
 /// Appends one record as a frame that begins at `offset` of its file. Texts longer than fit are cut at a UTF-8
 /// boundary: of an ExitInfo the last 10 000 characters stay, of others the first bytes. Returns how many frames it

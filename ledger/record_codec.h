@@ -28,8 +28,9 @@ enum class RecordType : std::uint8_t {
   held = 11,
   throttle = 12,
   cancelled = 13,
+  added = 14,
 };
-inline constexpr std::uint8_t kLastRecordType = 13;
+inline constexpr std::uint8_t kLastRecordType = 14;
 
 /// Of an outcome.
 enum OutcomeFlags : std::uint8_t { kHasExitCode = 1, kHasSignal = 2, kStdoutExternal = 4, kStderrExternal = 8 };

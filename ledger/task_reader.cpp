@@ -187,6 +187,10 @@ Result<const TaskSpec*> TaskTableReader::row(std::uint64_t step) {
   return &impl_->row;
 }
 
+std::uint64_t TaskTableReader::row_count() const {
+  return impl_->row_steps.count;
+}
+
 Result<void> TaskTableReader::read(std::uint64_t step, TaskSpec& task) {
   auto found = row(step);
   if (!found) return fail(std::move(found.error()));

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -63,8 +64,10 @@ inline constexpr std::size_t kMaxRowBytes = 64u << 20;
 /// appended durable and visible to readers. A row lost to a crash before sync() was never promised to anyone.
 class TaskTableWriter {
  public:
-  /// Opens for appending behind the last whole row; cuts off what a killed writer left half written.
-  static Result<TaskTableWriter> open(const std::string& data_path, const std::string& index_path);
+  /// Opens for appending behind the last whole row; cuts off what a killed writer left half written, and what is behind
+  /// `most` steps. Errors: gave_up (damaged, or fewer steps than `most`), retry_later.
+  static Result<TaskTableWriter> open(const std::string& data_path, const std::string& index_path,
+                                      std::optional<std::uint64_t> most = {});
   TaskTableWriter(TaskTableWriter&&) noexcept;
   TaskTableWriter& operator=(TaskTableWriter&&) noexcept;
   ~TaskTableWriter();
@@ -103,6 +106,8 @@ class TaskTableReader {
   /// The same without a copy: valid until the next call of row() or read(). A step of the same array as the last one
   /// costs no decoding.
   Result<const TaskSpec*> row(std::uint64_t step);
+  /// How many steps share the row that was read last.
+  std::uint64_t row_count() const;
 
  private:
   struct Impl;

@@ -103,7 +103,7 @@ struct TaskTableWriter::Impl {
 
   std::uint64_t steps() const { return index.end() / kIndexEntryBytes; }
 
-  Result<void> open(const std::string& data_path, const std::string& index_path);
+  Result<void> open(const std::string& data_path, const std::string& index_path, std::optional<std::uint64_t> most);
   Result<void> check_last_row(std::uint64_t* end) const;
   Result<void> sync_rows();
   Result<void> flush_index();
@@ -111,11 +111,19 @@ struct TaskTableWriter::Impl {
   Result<std::uint64_t> append(std::uint64_t count, auto&& encode);
 };
 
-Result<void> TaskTableWriter::Impl::open(const std::string& data_path, const std::string& index_path) {
+Result<void> TaskTableWriter::Impl::open(const std::string& data_path, const std::string& index_path,
+                                         std::optional<std::uint64_t> most) {
   if (auto result = data.open(data_path); !result) return result;
   if (auto result = index.open(index_path); !result) return result;
   if (index.size % kIndexEntryBytes != 0) {  // an entry that a killed writer left half written
     if (auto result = index.cut(index.size - index.size % kIndexEntryBytes); !result) return result;
+  }
+  if (most && index.size < *most * kIndexEntryBytes) {
+    return fail(ErrorCode::gave_up, index.path + ": damaged: it names the rows of " + std::to_string(steps()) +
+                                        " tasks, and the batch has " + std::to_string(*most));
+  }
+  if (most && index.size > *most * kIndexEntryBytes) {
+    if (auto result = index.cut(*most * kIndexEntryBytes); !result) return result;
   }
   char header[8] = {};
   if (pread_all(data.fd.get(), header, sizeof header, 0) < 0) return fail(table_error(errno, data.path));
@@ -241,9 +249,10 @@ TaskTableWriter::TaskTableWriter(TaskTableWriter&&) noexcept = default;
 TaskTableWriter& TaskTableWriter::operator=(TaskTableWriter&&) noexcept = default;
 TaskTableWriter::~TaskTableWriter() = default;
 
-Result<TaskTableWriter> TaskTableWriter::open(const std::string& data_path, const std::string& index_path) {
+Result<TaskTableWriter> TaskTableWriter::open(const std::string& data_path, const std::string& index_path,
+                                              std::optional<std::uint64_t> most) {
   auto impl = std::make_unique<Impl>();
-  if (auto result = impl->open(data_path, index_path); !result) return fail(std::move(result.error()));
+  if (auto result = impl->open(data_path, index_path, most); !result) return fail(std::move(result.error()));
   return TaskTableWriter(std::move(impl));
 }
 

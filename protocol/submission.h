@@ -27,7 +27,8 @@ struct Submission {
   std::uint64_t step_origin = 0;  ///< array_step_id = step - step_origin
   std::uint32_t attempt = 1;      ///< attempt number of these steps, for ALLOT_ATTEMPT
   RequestedResources resources;
-  std::string name;  ///< for people and logs
+  std::uint32_t round = 0;  ///< how often these tasks have ended well and run again after tasks that they added
+  std::string name;         ///< for people and logs
   /// Of tasks that wait, in whatever batch, those with the highest start first. Among equals of a batch the order of
   /// submission counts, and batches share the cluster evenly. What a worker node was given ahead of time may start
   /// before: what ends in about 0.1 s. Nothing that runs is ended. Where submit returns when the tasks are over

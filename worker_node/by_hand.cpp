@@ -26,6 +26,7 @@ wire::SubmissionInfo info_of(const IntentRecord& intent) {
   info.is_array = intent.is_array;
   info.step_origin = intent.step_origin;
   info.attempt = intent.attempt;
+  info.round = intent.round;
   info.cores = intent.resources.cores.value_or(1);
   info.memory_limit_bytes = intent.resources.memory_bytes.value_or(0);
   info.runtime_limit_milliseconds = intent.resources.runtime_milliseconds.value_or(0);

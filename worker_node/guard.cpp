@@ -203,8 +203,9 @@ void Guard::wake_node(bool slot_is_idle) {
   }
 }
 
-bool Guard::flush() {
+bool Guard::flush(bool has_end) {
   if (!records_->write()) return false;
+  if (has_end) line_->ends.store(records_->offset());
   line_->written.store(records_->offset());
   wake_node(false);
   return true;
@@ -552,7 +553,7 @@ void Guard::finish(QueueEntry& entry, FinishedRecord& record) {
   if (ALLOT_SABOTAGED("double_finish")) records_->add(record);
   // The reserve was checked before the start; if the file system breaks its word, keep trying: the verdict must not be
   // lost while there is someone to keep it. The worker node shows the slot as out of space meanwhile.
-  while (!flush()) {
+  while (!flush(true)) {
     line_->out_of_space.store(1);
     wake_node(true);
     pollfd waits[2] = {{options_.poke_fd, POLLIN, 0}, {options_.lifeline_fd, POLLIN, 0}};

@@ -75,7 +75,7 @@ class Guard {
   void classify(Running& running, int status, const Launch& launch);
   std::uint64_t memory_peak(const Running& running) const;
   void finish(QueueEntry& entry, FinishedRecord& record);
-  bool flush();
+  bool flush(bool has_end = false);
   void wake_node(bool slot_is_idle);
 
   GuardOptions options_;

@@ -151,6 +151,7 @@ std::optional<std::string> Guard::make_ready(const QueueEntry& entry, const Task
   run.distributor_id = make_distributor_id(run.id_base, run.array_step);
   run.task_name = task.name;
   run.attempt = entry.attempt;
+  run.round = entry.round;
   run.batch_directory = options_.batch_directory;
   run.error_file = options_.scratch + ".error";
   run.progress_file = options_.scratch + ".progress";

@@ -14,8 +14,8 @@ namespace allot {
 namespace {
 
 // 0 or an errno. Of a file that was removed ENOENT: on disk under no name, it will be found by nobody.
-int sync_named(int fd) {
-  if (::fdatasync(fd) != 0) return errno;
+int sync_named(int fd, bool is_to_sync = true) {
+  if (is_to_sync && ::fdatasync(fd) != 0) return errno;
   struct stat info {};
   return ::fstat(fd, &info) == 0 && info.st_nlink == 0 ? ENOENT : 0;
 }
@@ -28,7 +28,7 @@ void commit(std::vector<CommitPart>& parts) {
       if (fd >= 0 && part.error == 0) part.error = sync_named(fd);
     }
     ALLOT_FAULT_POINT("node_before_sync");
-    if (part.error == 0) part.error = sync_named(part.record_fd);
+    if (part.error == 0) part.error = sync_named(part.record_fd, part.has_end);
     ALLOT_FAULT_POINT("node_after_sync");
     if (part.error != 0) continue;
     part.records.bytes.resize(part.end - part.records.offset);

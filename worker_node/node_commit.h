@@ -20,6 +20,7 @@ struct CommitPart {
   wire::Records records;           ///< writer and offset given; `bytes` is filled in
   std::uint64_t end = 0;           ///< the records are [records.offset, end); cut to the last whole one
   std::uint64_t written = 0;       ///< end of what the slot had written when the commit began
+  bool has_end = true;             ///< false: nothing but starts, which need not be on disk to be told
   int error = 0;                   ///< errno of the sync or read that failed: nothing of this part may be told
 };
 

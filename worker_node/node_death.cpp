@@ -183,6 +183,7 @@ Result<void> WorkerNode::Impl::bury(NodeSlot& slot) {
                                  });
   if (!report) return fail(report.error());
   SlotLine& line = queue_->slots[slot.index];
+  line.ends.store(report->valid_end);  // there may be some that it had no time to tell of
   line.written.store(std::max(line.written.load(), report->valid_end));
 
   for (const std::uint32_t index : claimed) {
@@ -216,6 +217,7 @@ Result<void> WorkerNode::Impl::record_loss(NodeSlot& slot, const QueueEntry& ent
   Result<void> written = writer ? writer->append(verdict) : Result<void>(fail(writer.error()));
   ALLOT_FAULT_POINT("node_after_lost");
   if (!written) return fail(written.error().with_context("the end of a lost run cannot be recorded"));
+  queue_->slots[slot.index].ends.store(writer->offset());
   queue_->slots[slot.index].written.store(writer->offset());
   return {};
 }

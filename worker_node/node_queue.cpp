@@ -45,6 +45,7 @@ void WorkerNode::Impl::publish() {
     entry.step = next.step;
     entry.submission = next.submission;
     entry.attempt = info.attempt;
+    entry.round = info.round;
     entry.restart = 0;
     entry.is_array = info.is_array;
     entry.cores = info.cores;

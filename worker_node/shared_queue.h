@@ -49,6 +49,7 @@ struct QueueEntry {
   std::uint32_t step = 0;
   std::uint32_t submission = 0;
   std::uint32_t attempt = 1;
+  std::uint32_t round = 0;
   std::uint16_t restart = 0;
   bool is_array = false;
   std::uint32_t cores = 1;
@@ -61,9 +62,10 @@ struct QueueEntry {
 /// What a guard tells about its slot, and what it is asked to do.
 struct SlotLine {
   alignas(64) std::atomic<std::uint64_t> written{0};  ///< end of the record file after the last write
-  std::atomic<std::uint64_t> output_bytes{0};         ///< grows with everything appended to the slot's output files
-  std::atomic<std::uint32_t> sleeping{0};             ///< 1: waits for its poke descriptor
-  std::atomic<std::uint32_t> out_of_space{0};         ///< 1: keeps from starting tasks until poked
+  std::atomic<std::uint64_t> ends{0};          ///< end of the last record in it of an end: stored before `written`
+  std::atomic<std::uint64_t> output_bytes{0};  ///< grows with everything appended to the slot's output files
+  std::atomic<std::uint32_t> sleeping{0};      ///< 1: waits for its poke descriptor
+  std::atomic<std::uint32_t> out_of_space{0};  ///< 1: keeps from starting tasks until poked
   alignas(64) std::atomic<std::uint64_t> stop_position{0};  ///< queue position + 1 of the entry to stop; 0: none
   std::atomic<std::int64_t> stop_grace_milliseconds{0};     ///< for it: TERM first, KILL after so long; 0: KILL at once
   std::atomic<std::uint32_t> stop_reason{0};                ///< for it: the ExitClass to record

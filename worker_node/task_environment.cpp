@@ -49,6 +49,7 @@ char* const* TaskEnvironment::build(const TaskSpec& task, const RunContext& run,
   set("ALLOT_DISTRIBUTOR_ID", run.distributor_id);
   set("ALLOT_TASK_NAME", run.task_name);
   set("ALLOT_ATTEMPT", std::to_string(run.attempt));
+  set("ALLOT_ROUND", std::to_string(run.round));
   set("ALLOT_BATCH_DIR", run.batch_directory);
   set("ALLOT_ERROR_FILE", run.error_file);
   set("ALLOT_PROGRESS_FILE", run.progress_file);

@@ -20,6 +20,7 @@ struct RunContext {
   std::optional<std::uint64_t> array_step;
   std::string task_name;
   std::uint32_t attempt = 1;
+  std::uint32_t round = 0;  ///< how often it has ended well and runs again after tasks that it added
   std::string batch_directory;
   std::string error_file;     ///< the task may write its own error text there
   std::string progress_file;  ///< and its progress

@@ -126,6 +126,7 @@ void fields(Io& io, SubmissionInfo& v) {
   io(v.is_array);
   io(v.step_origin);
   io(v.attempt);
+  io(v.round);
   io(v.cores);
   io(v.memory_limit_bytes);
   io(v.runtime_limit_milliseconds);

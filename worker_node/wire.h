@@ -53,6 +53,7 @@ struct SubmissionInfo {
   bool is_array = false;
   std::uint64_t step_origin = 0;
   std::uint32_t attempt = 1;
+  std::uint32_t round = 0;
   std::uint32_t cores = 1;
   std::uint64_t memory_limit_bytes = 0;         ///< 0: none
   std::int64_t runtime_limit_milliseconds = 0;  ///< 0: none

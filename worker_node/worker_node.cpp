@@ -198,9 +198,11 @@ void WorkerNode::Impl::begin_commit() {
     part.records.writer = slot.writer;
     part.records.offset = slot.sent;
     part.written = written;
+    part.has_end = line.ends.load() > slot.sent;
     part.end = std::min<std::uint64_t>(written, slot.sent + wire::kMaxMessageBytes / 2);
     part.output_bytes = line.output_bytes.load();
-    if (part.output_bytes != slot.output_synced) open_outputs(slot, part);
+    // What was printed before an end is synced before that end; what a task prints meanwhile can wait for its end.
+    if (part.has_end && part.output_bytes != slot.output_synced) open_outputs(slot, part);
     parts.push_back(std::move(part));
   }
   if (parts.empty()) {
@@ -250,7 +252,7 @@ void WorkerNode::Impl::end_commit(const std::vector<CommitPart>& parts) {
                                                     "what became of them is not kept");
       }
       slot.sent = part.end;
-      slot.output_synced = part.output_bytes;
+      if (part.has_end) slot.output_synced = part.output_bytes;
       continue;
     }
     if (part.error != 0) {
@@ -262,7 +264,7 @@ void WorkerNode::Impl::end_commit(const std::vector<CommitPart>& parts) {
       continue;
     }
     slot.sent = part.end;
-    slot.output_synced = part.output_bytes;
+    if (part.has_end) slot.output_synced = part.output_bytes;
     ALLOT_FAULT_POINT("node_before_tell");
     handler_.records(part.records);
     ALLOT_FAULT_POINT("node_after_tell");

@@ -216,6 +216,7 @@ void MultiprocessDistributor::send(const Outgoing& out) {
         info.is_array = submission.is_array;
         info.step_origin = submission.step_origin;
         info.attempt = submission.attempt;
+        info.round = submission.round;
         info.cores = cores_of(submission.resources);
         info.memory_limit_bytes = submission.resources.memory_bytes.value_or(0);
         info.runtime_limit_milliseconds = submission.resources.runtime_milliseconds.value_or(0);

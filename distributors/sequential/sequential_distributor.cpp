@@ -168,6 +168,7 @@ void SequentialDistributor::run_step(RunBook::Found task) {
     told.is_array = submission.is_array;
     told.step_origin = submission.step_origin;
     told.attempt = submission.attempt;
+    told.round = submission.round;
     told.cores = cores_of(submission.resources);
     told.memory_limit_bytes = submission.resources.memory_bytes.value_or(0);
     told.runtime_limit_milliseconds = submission.resources.runtime_milliseconds.value_or(0);

@@ -23,6 +23,8 @@ void take(Evidence& all, const Record& record, const Place& place) {
     all.runs[verdict->key].verdicts.push_back({*verdict, place});
   } else if (const auto* retry = std::get_if<RetryRecord>(&record)) {
     all.runs[retry->key].retries.push_back({*retry, place});
+  } else if (const auto* added = std::get_if<AddedRecord>(&record)) {
+    all.runs[added->parent].additions.push_back({*added, place});
   } else if (const auto* intent = std::get_if<IntentRecord>(&record)) {
     all.submissions[intent->submission].intents.push_back({*intent, place});
   } else if (const auto* submitted = std::get_if<SubmittedRecord>(&record)) {

@@ -33,6 +33,7 @@ struct Run {
   std::vector<Placed<FinishedRecord>> finished;
   std::vector<Placed<VerdictRecord>> verdicts;
   std::vector<Placed<RetryRecord>> retries;
+  std::vector<Placed<AddedRecord>> additions;
 };
 
 struct Submitted {

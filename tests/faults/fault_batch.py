@@ -129,6 +129,14 @@ class FaultBatch:
         tasks[17]["after"] = 11
         self.write_tasks(tasks)
 
+    def adding_task(self, step, children):
+        """In its first round it adds children, which have the steps behind it, and waits for them. Without a driver that
+        answers it ends as if there was nothing to add."""
+        file = self.root / "added.jsonl"
+        file.write_text("".join(json.dumps({"command": self.effect_command(step + 1 + i)}) + "\n" for i in range(children)))
+        add = f"{self.programs.allot} add --again --once parts --wait 5s {file}"
+        return {"command": f'[ "$ALLOT_ROUND" != 0 ] || {add}; ' + " ".join(self.effect_command(step)) + "; exit $?"}
+
     # ---- driving
 
     def start(self, verb, fault=None, role=None, sabotage=None):

@@ -145,7 +145,10 @@ class Judge {
       const bool is_decided = std::any_of(run.retries.begin(), run.retries.end(), [&, end = end](const auto& retry) {
         return retry.record.because == end && retry.record.at_ns <= since && end != ExitClass::done;
       });
-      if (!may_run_again(end) && !is_decided) {
+      const bool is_round = std::any_of(run.additions.begin(), run.additions.end(), [&, end = end](const auto& added) {
+        return added.record.again && added.record.at_ns <= since && end == ExitClass::done;
+      });
+      if (!may_run_again(end) && !is_decided && !is_round) {
         say("ran_again", what + " follows " + first + ", which ended as " + std::string(to_string(end)));
       }
     }

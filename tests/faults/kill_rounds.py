@@ -42,6 +42,9 @@ def boundary(batch, point, role, situation, passage):
     if situation in ("run", "sequential"):
         batch.standard_tasks()
         status = batch.finish(batch.start("run", fault, role))
+    elif situation == "adds":
+        batch.write_tasks([{"command": batch.effect_command(0)}, batch.adding_task(1, 3)])
+        status = batch.finish(batch.start("run", fault, role))
     elif situation == "guard_dies":
         batch.standard_tasks(long_seconds=2)
         driver = batch.start("run", fault, role)
@@ -69,9 +72,10 @@ def boundary(batch, point, role, situation, passage):
 
 
 def write_random_tasks(batch, draw):
-    batch.write_tasks([{"command": batch.effect_command(step, draw.choice([0, 0, 0, 1]), round(draw.uniform(0, 0.06), 3),
-                                                        *draw.choice([[], [], [], [], ["escape"]])),
-                        "retry": draw.choice([{}, {"error": 1}, {"error": "2:20ms"}])} for step in range(40)])
+    tasks = [{"command": batch.effect_command(step, draw.choice([0, 0, 0, 1]), round(draw.uniform(0, 0.06), 3),
+                                              *draw.choice([[], [], [], [], ["escape"]])),
+              "retry": draw.choice([{}, {"error": 1}, {"error": "2:20ms"}])} for step in range(40)]
+    batch.write_tasks([*tasks, {**batch.adding_task(40, 3), "priority": draw.choice([0, 1])}])
 
 
 def nobody_resumes(batch):

@@ -223,6 +223,14 @@ std::vector<std::uint64_t> FakeCluster::runs_of(std::uint64_t step) const {
   return found == runs_.end() ? std::vector<std::uint64_t>{} : found->second;
 }
 
+std::string FakeCluster::id_of_running(std::uint64_t step) const {
+  std::lock_guard lock(mutex_);
+  for (const auto& [id, task] : tasks_) {
+    if (task.what.step == step && task.phase == TaskPhase::running) return id;
+  }
+  throw std::runtime_error("fake cluster: step " + std::to_string(step) + " does not run");
+}
+
 std::uint64_t FakeCluster::most_running() const {
   std::lock_guard lock(mutex_);
   return most_running_;

@@ -39,6 +39,7 @@ struct FakeTask {
   std::uint32_t attempt = 1;
   RequestedResources resources;
   std::string node;  ///< where it starts
+  std::uint32_t round = 0;
 };
 
 /// The machine: its tasks live on while distributors come and go. Every member may be used from any thread; the public
@@ -71,6 +72,7 @@ class FakeCluster {
   std::vector<Submission> submissions() const;                   ///< accepted, in order
   std::vector<std::uint64_t> runs_of(std::uint64_t step) const;  ///< submission numbers that started it, in order
   std::uint64_t most_running() const;
+  std::string id_of_running(std::uint64_t step) const;
   std::vector<std::chrono::milliseconds> graces() const;  ///< of every termination asked for
 
  private:

@@ -111,7 +111,7 @@ Result<SubmittedIds> FakeDistributor::submit(const Submission& submission) {
   ids.steps = submission.steps;
   submission.steps.for_each([&](std::uint64_t step) {
     FakeCluster::Task task;
-    task.what = {step, submission.number, submission.attempt, submission.resources, {}};
+    task.what = {step, submission.number, submission.attempt, submission.resources, {}, submission.round};
     task.id = ids.id_of(step);
     task.batch = submission.batch_directory;
     task.priority = submission.priority;

@@ -23,11 +23,30 @@ DependencyGraph graph_of(const std::vector<std::pair<std::uint32_t, std::uint32_
 TEST_CASE("dependents are found by their cause") {
   const auto graph = graph_of({{5, 1}, {2, 1}, {3, 2}, {3, 1}});
   std::set<std::uint32_t> of_one;
-  for (const auto& edge : graph.dependents_of(1)) of_one.insert(edge.dependent);
+  graph.for_each_dependent(1, [&](const DependencyEdge& edge) { of_one.insert(edge.dependent); });
   CHECK(of_one == std::set<std::uint32_t>{2, 3, 5});
-  CHECK(graph.dependents_of(2).size() == 1);
-  CHECK(graph.dependents_of(9).empty());
+  const auto count = [](const DependencyGraph& of, std::uint32_t cause) {
+    int edges = 0;
+    of.for_each_dependent(cause, [&](const DependencyEdge&) { ++edges; });
+    return edges;
+  };
+  CHECK(count(graph, 2) == 1);
+  CHECK(count(graph, 9) == 0);
   CHECK(graph_of({}).empty());
+}
+
+TEST_CASE("edges that come late count like the others and can be taken back") {
+  auto graph = graph_of({{1, 0}, {2, 0}});
+  graph.add_late(0, {7, DependencyKind::after_ok});
+  graph.add_late(0, {8, DependencyKind::after_any});
+  graph.add_late(9, {8, DependencyKind::after_ok});
+  std::set<std::uint32_t> of_eight;
+  graph.for_each_dependent(8, [&](const DependencyEdge& edge) { of_eight.insert(edge.dependent); });
+  CHECK(of_eight == std::set<std::uint32_t>{0, 9});
+  graph.drop_late(0);
+  std::set<std::uint32_t> dependents;
+  graph.for_each_edge([&](const DependencyEdge& edge) { dependents.insert(edge.dependent); });
+  CHECK(dependents == std::set<std::uint32_t>{1, 2, 9});
 }
 
 TEST_CASE("a cycle is found and shown in the order of waiting") {

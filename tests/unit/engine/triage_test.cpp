@@ -32,7 +32,7 @@ std::vector<VerdictRecord> verdicts(const DrivenBatch& batch) {
 
 }  // namespace
 
-TEST_CASE("a running task that vanished is lost, with what each witness said") {
+TEST_CASE("a running task that vanished is lost with what each witness said") {
   DrivenBatch batch(plain_tasks(2));
   set_rules(batch);
   FakeCluster cluster;
@@ -48,12 +48,13 @@ TEST_CASE("a running task that vanished is lost, with what each witness said") {
   CHECK(verdict.key.step == 1);
   CHECK(verdict.started);
   CHECK_THAT(verdict.exit_info.text, ContainsSubstring("records: it started at "));
-  CHECK_THAT(verdict.exit_info.text, ContainsSubstring("and there is no end; distributor: it was not among what it has"));
+  CHECK_THAT(verdict.exit_info.text,
+             ContainsSubstring("and there is no end; distributor: it was not among what it has"));
   CHECK_THAT(verdict.exit_info.text, ContainsSubstring("is not known here"));
   CHECK(batch.detail(1).exit_info.text == verdict.exit_info.text);
 }
 
-TEST_CASE("a queued task that vanished is lost, never started, and runs again") {
+TEST_CASE("a queued task that vanished is lost without a start and runs again") {
   DrivenBatch batch(plain_tasks(3));
   set_rules(batch, "lost=1");
   FakeCluster cluster(1);
@@ -79,9 +80,7 @@ TEST_CASE("an end that was recorded and not told is taken from the record") {
   set_rules(batch);
   FakeCluster cluster;
   cluster.is_mute = [](std::uint64_t step) { return step == 1; };
-  cluster.behaviour = [](const FakeTask& task) {
-    return task.step == 1 ? fake_end(ExitClass::error, 3) : FakeRun{};
-  };
+  cluster.behaviour = [](const FakeTask& task) { return task.step == 1 ? fake_end(ExitClass::error, 3) : FakeRun{}; };
   const BatchResult result = batch.run(cluster);
   CHECK(result.progress.done == 1);
   CHECK(batch.states() == "df");
@@ -100,8 +99,9 @@ TEST_CASE("a task that comes back in time is welcome") {
   cluster.behaviour = [](const FakeTask&) { return fake_goes_on(); };
   BatchRun* run = nullptr;
   batch.when([&](const BatchProgress& progress) { return progress.running == 1; }, [&](BatchRun& it) { run = &it; });
-  batch.when([&](const BatchProgress&) { return run != nullptr && run->explain(0).find("went silent") != std::string::npos; },
-             [&](BatchRun&) { is_hidden = false; });
+  batch.when(
+      [&](const BatchProgress&) { return run != nullptr && run->explain(0).find("went silent") != std::string::npos; },
+      [&](BatchRun&) { is_hidden = false; });
   batch.when([&](const BatchProgress&) { return batch.observer.was_told("step 0: the distributor has it again"); },
              [&](BatchRun& it) {
                CHECK(it.explain(0) == "it runs");
@@ -127,7 +127,7 @@ TEST_CASE("a cluster that cannot be asked says nothing against a task") {
   CHECK(verdicts(batch).empty());
 }
 
-TEST_CASE("what the cluster knows of an end refines a verdict, but never says done") {
+TEST_CASE("what the cluster knows of an end refines a verdict but never says done") {
   const bool says_done = GENERATE(false, true);
   DrivenBatch batch(plain_tasks(1));
   set_rules(batch);
@@ -145,7 +145,7 @@ TEST_CASE("what the cluster knows of an end refines a verdict, but never says do
   CHECK(batch.fold().task(0).exit_class == info.exit_class);
 }
 
-TEST_CASE("a late end of a task that was given up replaces the loss, and nothing runs twice") {
+TEST_CASE("a late end of a task that was given up replaces the loss and nothing runs twice") {
   DrivenBatch batch(plain_tasks(2));
   set_rules(batch);
   FakeCluster cluster;

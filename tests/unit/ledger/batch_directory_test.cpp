@@ -67,7 +67,8 @@ TEST_CASE("a batch directory is made whole and opened again") {
   CHECK(mode_of(made->path()) == 0700);
   CHECK(mode_of(directory / "a") == 0755);
   CHECK(made->info().umask == 022u);
-  for (const char* name : {"epochs", "records", "output"}) CHECK(mode_of(made->path() + "/" + name) == 0700);
+  for (const char* name : {"epochs", "records", "output", "additions"})
+    CHECK(mode_of(made->path() + "/" + name) == 0700);
   CHECK(made->info().host == host_name());
   CHECK(made->info().boot_id == boot_id());
   CHECK(made->info().allot_version == ALLOT_VERSION);

@@ -86,7 +86,7 @@ class RandomRecords {
 
   Record record() {
     const auto at = static_cast<std::int64_t>(any());
-    switch (below(9)) {
+    switch (below(14)) {
       case 0:
         return OpenedRecord{text(20), text(40), static_cast<std::int64_t>(any()), any(), 7, any(), text(50), at};
       case 1:
@@ -106,7 +106,8 @@ class RandomRecords {
                             text(20),
                             at,
                             static_cast<std::int32_t>(any()),
-                            {text(12), text(30)}};
+                            {text(12), text(30)},
+                            static_cast<std::uint32_t>(any())};
       case 4:
         return SubmittedRecord{static_cast<std::uint32_t>(any()), text(20), text(80), at};
       case 5:
@@ -115,6 +116,18 @@ class RandomRecords {
         return WithdrawnRecord{static_cast<std::uint32_t>(any()), steps(), text(30), at};
       case 7:
         return AbandonedRecord{static_cast<std::uint32_t>(any()), static_cast<std::uint32_t>(any()), text(30), at};
+      case 8:
+        return RetryRecord{key(), exit_info().exit_class, static_cast<std::uint16_t>(any()), at, resources(), text(30),
+                           at};
+      case 9:
+        return HeldRecord{coin(), steps(), at};
+      case 10:
+        return ThrottleRecord{static_cast<std::uint32_t>(any()), at};
+      case 11:
+        return CancelledRecord{steps(), at};
+      case 12:
+        return AddedRecord{
+            key(), text(12), text(20), static_cast<std::uint32_t>(any()), 7, coin(), DependencyKind::after_any, at};
       default:
         return EndedRecord{text(30), at};
     }

@@ -159,7 +159,8 @@ TEST_CASE("a zeroed block in the middle costs the frames it touches") {
     while (sample.bytes[from] == 0) ++from;
     while (sample.bytes[to - 1] == 0) --to;
     check_all_but(sample, found, from, to);
-    REQUIRE(found.report.damaged.size() == 1);
+    // With nothing good behind it, it counts as torn.
+    REQUIRE(found.report.damaged.size() == (to > sample.frames.back().offset ? 0u : 1u));
   }
 }
 

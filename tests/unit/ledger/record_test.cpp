@@ -82,6 +82,7 @@ TEST_CASE("every field of an intent comes back") {
   r.at_ns = -1;
   r.priority = -7;
   r.excluded_nodes = {"node1", "node2"};
+  r.round = 3;
   const IntentRecord back = round_trip(r);
   CHECK(back.submission == 12);
   CHECK(back.token == r.token);
@@ -95,6 +96,7 @@ TEST_CASE("every field of an intent comes back") {
   CHECK(back.at_ns == -1);
   CHECK(back.priority == -7);
   CHECK(back.excluded_nodes == r.excluded_nodes);
+  CHECK(back.round == 3);
 }
 
 TEST_CASE("the other records come back") {
@@ -123,6 +125,24 @@ TEST_CASE("the other records come back") {
   CHECK_FALSE(verdict.exit_info.exit_code);
   CHECK(verdict.exit_info.text == "gone");
   CHECK(verdict.at_ns == 9);
+  AddedRecord one;
+  one.parent = {1, 2, 3};
+  one.token = "token";
+  one.name = "parts";
+  one.first_step = 4;
+  one.count = 5;
+  one.again = true;
+  one.when = DependencyKind::after_any;
+  one.at_ns = 6;
+  const AddedRecord added = round_trip(AddedRecord(one));
+  CHECK(added.parent == one.parent);
+  CHECK(added.token == "token");
+  CHECK(added.name == "parts");
+  CHECK(added.first_step == 4);
+  CHECK(added.count == 5);
+  CHECK(added.again);
+  CHECK(added.when == DependencyKind::after_any);
+  CHECK(added.at_ns == 6);
   const WithdrawnRecord withdrawn = round_trip(WithdrawnRecord{3, StepRanges(5, 6), "cancelled", 7});
   CHECK(withdrawn.submission == 3);
   CHECK(withdrawn.steps == StepRanges(5, 6));
@@ -174,12 +194,14 @@ TEST_CASE("a payload cut anywhere is refused and one with more behind it is read
     const std::string frame = bytes_of(record);
     const std::string payload(payload_of(frame));
     std::size_t without_priority = payload.size();  // an intent may end there
+    const bool is_intent = std::holds_alternative<IntentRecord>(record);
+    const std::size_t without_round = payload.size() - (is_intent ? 4 : 0);  // or there
     if (const auto* intent = std::get_if<IntentRecord>(&record)) {
-      without_priority -= 8;
+      without_priority -= 12;
       for (const std::string& node : intent->excluded_nodes) without_priority -= 4 + node.size();
     }
     for (std::size_t size = 0; size < payload.size(); ++size) {
-      if (size == without_priority) continue;
+      if (size == without_priority || size == without_round) continue;
       // A copy of exactly that size, so that a sanitizer sees a read beyond it.
       const std::vector<char> cut(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(size));
       REQUIRE_FALSE(decode_payload({cut.data(), cut.size()}));
@@ -255,13 +277,14 @@ TEST_CASE("an intent that was written before there were priorities has none and 
   std::string frame;
   append_frame(frame, intent, 1, 8);
   const std::string_view payload = payload_of(frame);
-  auto decoded = decode_payload(payload.substr(0, payload.size() - 8));
+  auto decoded = decode_payload(payload.substr(0, payload.size() - 12));
   REQUIRE(decoded);
   const auto& old = std::get<IntentRecord>((*decoded)->record);
   CHECK(old.steps == intent.steps);
   CHECK(old.priority == 0);
   CHECK(old.excluded_nodes.empty());
-  CHECK_FALSE(decode_payload(payload.substr(0, payload.size() - 4)));
+  CHECK_FALSE(decode_payload(payload.substr(0, payload.size() - 8)));
+  CHECK(decode_payload(payload.substr(0, payload.size() - 4)));  // before tasks could be added
 }
 
 TEST_CASE("an intent with very many separate ranges becomes several frames that hold all of them") {
