@@ -7,7 +7,6 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/background.h"
-#include "cli/begin_time.h"
 #include "cli/console.h"
 #include "cli/driving.h"
 #include "cli/dry_run.h"
@@ -15,6 +14,7 @@
 #include "cli/verb.h"
 #include "engine/batch_home.h"
 #include "engine/batch_maker.h"
+#include "engine/begin_time.h"
 #include "engine/driver_log.h"
 #include "engine/retry_policy.h"
 #include "engine/task_source.h"

@@ -106,6 +106,10 @@ void BatchRun::end_cancelling(std::uint64_t step) {
 void BatchRun::drop_unready() {
   ready_.keep_if([this](std::uint64_t step) { return board_[step].stage == TaskStage::ready; });
   std::erase_if(delayed_, [this](const auto& item) { return board_[item.second].stage != TaskStage::delayed; });
+  for (auto& [begin, steps] : not_begun_) {
+    std::erase_if(steps, [this](std::uint32_t step) { return board_[step].stage != TaskStage::delayed; });
+  }
+  std::erase_if(not_begun_, [](const auto& item) { return item.second.empty(); });
 }
 
 std::uint64_t BatchRun::hold(const TaskSelection& selection) {
@@ -148,10 +152,7 @@ std::uint64_t BatchRun::release(const TaskSelection& selection) {
     if (auto id = id_of(step)) queued.push_back(std::move(*id));
   });
   if (record.steps.empty()) return 0;
-  for (const std::uint32_t step : free) {
-    const auto due = retries_.find(step);
-    delay(step, due == retries_.end() ? 0 : due->second.not_before_ns);
-  }
+  for (const std::uint32_t step : free) let_start(step);
   if (!queued.empty()) calls_.release(kReleaseCall, std::move(queued));
   record.at_ns = unix_nanoseconds();
   context_.log.note(record);
@@ -207,7 +208,7 @@ std::uint64_t BatchRun::run_again(const TaskSelection& selection, std::optional<
   if (again.empty()) return 0;
   reopen_dependents(again);
   for (const std::uint32_t step : again) {
-    if (unmet_.empty() || unmet_[step] == 0) make_ready(step);
+    if (unmet_.empty() || unmet_[step] == 0) let_start(step);
   }
   has_news_ = true;
   return again.size();
@@ -263,11 +264,12 @@ std::string BatchRun::explain(std::uint64_t step) const {
     case TaskStage::ready:
       return explain_ready(step);
     case TaskStage::delayed: {
+      if (is_before_begin(step)) return begin_text(step);
       const auto due = retries_.find(static_cast<std::uint32_t>(step));
       return "it runs again after " + ledger::utc_text(due == retries_.end() ? 0 : due->second.not_before_ns);
     }
     case TaskStage::held:
-      return "it is held; allot release lets it go on";
+      return "it is held; allot release lets it go on" + (is_before_begin(step) ? ", and " + begin_text(step) : "");
     case TaskStage::queued: {
       if (pending_.count(cell.submission) != 0) return "its submission has not been answered yet";
       const auto id = id_of(step);
@@ -290,6 +292,14 @@ std::string BatchRun::explain(std::uint64_t step) const {
   return "what became of it is not known";
 }
 
+bool BatchRun::is_before_begin(std::uint64_t step) const {
+  return plan_.begin_of(step) > unix_nanoseconds();
+}
+
+std::string BatchRun::begin_text(std::uint64_t step) const {
+  return "it is not to start before " + ledger::utc_text(plan_.begin_of(step));
+}
+
 std::string BatchRun::explain_waiting(std::uint64_t step) const {
   if (board_[step].is_left_out) return "this driver was asked to run other tasks only";
   std::string causes;
@@ -302,7 +312,8 @@ std::string BatchRun::explain_waiting(std::uint64_t step) const {
   if (count == 0) return "the driver has not come to it yet";
   const std::string more = count > 5 ? fmt::format(" and {} more", count - 5) : "";
   const std::string held = board_[step].is_held ? "; it is held, too" : "";
-  return fmt::format("it waits for the end of step{} {}{}{}", count == 1 ? "" : "s", causes, more, held);
+  const std::string begin = is_before_begin(step) ? "; and " + begin_text(step) : "";
+  return fmt::format("it waits for the end of step{} {}{}{}{}", count == 1 ? "" : "s", causes, more, held, begin);
 }
 
 std::string BatchRun::explain_ready(std::uint64_t step) const {

@@ -2,6 +2,7 @@
 #include "engine/batch_plan.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -24,6 +25,14 @@ RequestedResources with_defaults(const RequestedResources& own, const RequestedR
   return merged;
 }
 
+std::int64_t BatchPlan::begin_of(std::uint64_t step) const {
+  const auto behind = std::upper_bound(begins.begin(), begins.end(), step,
+                                       [](std::uint64_t of, const PlannedBegin& one) { return of < one.first_step; });
+  if (behind == begins.begin()) return 0;
+  const PlannedBegin& last = *std::prev(behind);
+  return step - last.first_step < last.count ? last.begin_ns : 0;
+}
+
 std::size_t PlanBuilder::group_of(GroupKey key) {
   key.resources = with_defaults(key.resources, defaults_);
   const auto [found, is_new] = groups_.try_emplace(std::move(key), plan_.groups.size());
@@ -43,6 +52,14 @@ void PlanBuilder::add(std::uint64_t first_step, std::uint64_t count, const TaskS
   }
   plan_.groups[group_of(std::move(key))].steps.append_range(first_step, count);
   plan_.task_count = first_step + count;
+  if (task.begin_ns != 0) {
+    auto* const last = plan_.begins.empty() ? nullptr : &plan_.begins.back();
+    if (last != nullptr && last->begin_ns == task.begin_ns && last->first_step + last->count == first_step) {
+      last->count += count;
+    } else {
+      plan_.begins.push_back({first_step, count, task.begin_ns});
+    }
+  }
   for (const auto& dependency : task.after) {
     for (std::uint64_t i = 0; i < count; ++i) plan_.graph.add(static_cast<std::uint32_t>(first_step + i), dependency);
   }

@@ -36,12 +36,23 @@ struct PlannedGroup {
   GroupKey key() const { return {resources, priority, limited_name}; }
 };
 
+/// Steps in a row that do not start before a time.
+struct PlannedBegin {
+  std::uint64_t first_step = 0;
+  std::uint64_t count = 0;
+  std::int64_t begin_ns = 0;  ///< Unix time
+};
+
 struct BatchPlan {
   std::uint64_t task_count = 0;
   bool is_array = true;  ///< false: one task that is no array element
   std::vector<PlannedGroup> groups;
   DependencyGraph graph;                              ///< sealed
   std::map<std::string, std::uint32_t> max_parallel;  ///< by name: tasks queued or running at once
+  std::vector<PlannedBegin> begins;                   ///< of the tasks that have one, ascending
+
+  /// Unix time before which the step does not start; 0: it has none.
+  std::int64_t begin_of(std::uint64_t step) const;
 };
 
 /// `own` where it states something, else `defaults`; pass-through options are joined, own first.

@@ -107,6 +107,7 @@ class BatchRun : private BatchFields {
   std::uint32_t group_of(std::uint32_t like, const RequestedResources& resources);
   void decide_undecided();
   void delay(std::uint32_t step, std::int64_t not_before_ns);
+  void let_start(std::uint32_t step);
   void release_delayed();
 
   void settle(std::uint64_t step, const ExitInfo& info);
@@ -121,6 +122,8 @@ class BatchRun : private BatchFields {
   void hold_adopted();
   void cancel_adopted();
   void reopen_dependents(std::vector<std::uint32_t> causes);
+  bool is_before_begin(std::uint64_t step) const;
+  std::string begin_text(std::uint64_t step) const;
   std::string explain_waiting(std::uint64_t step) const;
   std::string explain_ready(std::uint64_t step) const;
 

@@ -57,6 +57,29 @@ TEST_CASE("a dry run shows arrays and resources and what is refused or waits and
   CHECK_THAT(outcome.out, ContainsSubstring("would be refused: " + reason));
 }
 
+TEST_CASE("a dry run shows what does not start before its time") {
+  const Cli cli;
+  cli.write("tasks",
+            "{\"command\": \"true\"}\n{\"command\": \"later\", \"begin\": \"2190-01-31T20:00Z\"}\n"
+            "{\"command\": \"both\", \"begin\": \"2190-01-31T20:00Z\", \"after\": 0}\n"
+            "{\"command\": \"past\", \"begin\": \"2001-09-09T01:46:40Z\"}\n");
+  const std::string text = cli.must(0, {"run", "--dry-run", "tasks"}).out;
+  const std::string time = "2190-01-31T20:00:00.000000Z";
+  CHECK_THAT(text, ContainsSubstring("not before " + time + ": 1 task, step 1, queue default\n  step 1: later\n"));
+  CHECK_THAT(text, ContainsSubstring("  step 2: both  [after 0, not before " + time + "]\n"));
+  CHECK_THAT(text,
+             ContainsSubstring("4 tasks: 2 at once, in 1 array; 1 at a time of their own; 1 after other tasks\n"));
+  const auto json = Json::parse(cli.must(0, {"run", "--dry-run", "--json", "tasks"}).out);
+  CHECK(json["at_begin"] == 1);
+  CHECK(json["at_once"] == 2);
+  CHECK(json["submissions"][0]["commands"][0]["begin"].is_null());
+  CHECK(json["submissions"][0]["commands"][1]["begin"] == "2001-09-09T01:46:40.000000Z");
+  CHECK(json["submissions"][1]["when"] == "at_begin");
+  CHECK(json["submissions"][1]["commands"][0]["begin"] == time);
+  CHECK(json["submissions"][2]["when"] == "after_others");
+  CHECK(json["submissions"][2]["commands"][0]["begin"] == time);
+}
+
 TEST_CASE("a dry run as JSON says the same") {
   const Cli cli;
   cli.write("tasks", kTasks);
