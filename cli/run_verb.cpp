@@ -70,6 +70,9 @@ class RunVerb final : public Verb {
     app.add_option("--queue", queue_, "Queue of each task that does not ask for another")->type_name("NAME");
     app.add_option("--max-running", max_running_, "Tasks of the batch queued or running at once; see allot throttle")
         ->type_name("N");
+    app.add_option("--priority", priority_,
+                   "Before the cluster's other batches of lower priority: added to that of each task; default 0")
+        ->type_name("N");
     app.add_option("--begin", begin_, "Submit nothing before: 2027-01-31T20:00 (local time), or 10m from now")
         ->type_name("TIME");
     app.add_option(
@@ -100,7 +103,7 @@ class RunVerb final : public Verb {
 
   DrivingOptions driving_;
   std::optional<std::string> file_, each_, batch_dir_, memory_, timeout_, queue_;
-  std::optional<std::int64_t> array_, cores_, max_running_;
+  std::optional<std::int64_t> array_, cores_, max_running_, priority_;
   std::string name_;
   std::string begin_;
   std::vector<std::string> retry_;
@@ -334,6 +337,12 @@ int RunVerb::run(Services& services) {
       return tell_failure({ErrorCode::fix_request, fmt::format("--max-running: must be 1 to {}", UINT32_MAX)});
     }
     parts->retry.max_running = info.max_running = static_cast<std::uint32_t>(*max_running_);
+  }
+  if (priority_) {
+    if (*priority_ < INT32_MIN || *priority_ > INT32_MAX) {
+      return tell_failure({ErrorCode::fix_request, fmt::format("--priority: must be {} to {}", INT32_MIN, INT32_MAX)});
+    }
+    info.priority = static_cast<std::int32_t>(*priority_);
   }
   spdlog::debug("reading tasks from {}", (*source)->name());
   if (dry_run_) {

@@ -35,6 +35,9 @@ std::int64_t BatchPlan::begin_of(std::uint64_t step) const {
 
 std::size_t PlanBuilder::group_of(GroupKey key) {
   key.resources = with_defaults(key.resources, defaults_);
+  // Both may be as large as they can be; more than that is as good as that.
+  const std::int64_t sum = std::int64_t{key.priority} + priority_;
+  key.priority = static_cast<std::int32_t>(std::clamp<std::int64_t>(sum, INT32_MIN, INT32_MAX));
   const auto [found, is_new] = groups_.try_emplace(std::move(key), plan_.groups.size());
   if (is_new) {
     plan_.groups.push_back({found->first.resources, {}, found->first.priority, found->first.limited_name});

@@ -61,7 +61,9 @@ RequestedResources with_defaults(const RequestedResources& own, const RequestedR
 /// Sorts steps into groups as they come, ascending. Not thread-safe.
 class PlanBuilder {
  public:
-  explicit PlanBuilder(RequestedResources defaults) : defaults_(std::move(defaults)) {}
+  /// `priority`: the batch's, which is added to that of each task.
+  explicit PlanBuilder(RequestedResources defaults, std::int32_t priority = 0)
+      : defaults_(std::move(defaults)), priority_(priority) {}
 
   void add(std::uint64_t first_step, std::uint64_t count, const TaskSpec& task);
   /// For steps that state no resources and wait for nothing.
@@ -74,6 +76,7 @@ class PlanBuilder {
   std::size_t group_of(GroupKey key);
 
   RequestedResources defaults_;
+  std::int32_t priority_;
   BatchPlan plan_;
   std::map<GroupKey, std::size_t> groups_;
   std::optional<std::size_t> plain_group_;
@@ -82,10 +85,11 @@ class PlanBuilder {
 /// Appends tasks to the table and plans them at once. Refuses more tasks than an array may have steps.
 class TaskCollector {
  public:
-  /// `rules`: the batch's own; what they say of exit codes that mean success goes into every row.
-  TaskCollector(TaskTableWriter table, RequestedResources defaults, RetryRules rules = {})
+  /// `rules`: the batch's own; what they say of exit codes that mean success goes into every row. `priority`: as of a
+  /// PlanBuilder.
+  TaskCollector(TaskTableWriter table, RequestedResources defaults, RetryRules rules = {}, std::int32_t priority = 0)
       : table_(std::move(table)),
-        builder_(std::move(defaults)),
+        builder_(std::move(defaults), priority),
         rules_(std::move(rules)),
         success_codes_(allot::success_codes(rules_)) {}
 

@@ -33,6 +33,7 @@ class BatchRun : private BatchFields {
 
   const std::string& path() const { return context_.batch.path(); }
   std::uint32_t number() const { return number_; }
+  std::int32_t priority() const { return context_.batch.info().priority; }  ///< the batch's own
 
   void begin();
   /// Submits, ends what is to be ended, records. After it `due` is new.

@@ -128,6 +128,13 @@ TEST_CASE("a dry run splits by max_running and shows all with --tasks") {
                                 "{\"command\": \"b\", \"name\": \"n\", \"max_parallel\": 1}\n"
                                 "{\"command\": \"c\", \"priority\": 2}\n");
   CHECK_THAT(ordered.out, ContainsSubstring("array 1: 1 task, step 2, queue default, priority 2\n"));
+  const auto sum = Json::parse(cli.must(0, {"run", "--dry-run", "--json", "--priority", "-7", "-"},
+                                        "{\"command\": \"a\"}\n{\"command\": \"b\", \"priority\": 2}\n")
+                                   .out);
+  CHECK(sum["submissions"][0]["priority"] == -5);
+  CHECK(sum["submissions"][1]["priority"] == -7);
+  CHECK_THAT(cli.must(2, {"run", "--priority", "4000000000", "--", "true"}).err,
+             ContainsSubstring("--priority: must be -2147483648 to 2147483647"));
   CHECK_THAT(ordered.out, ContainsSubstring("array 2: 1 task, step 0, queue default, 1 at a time of name n\n"));
   CHECK_THAT(ordered.out, ContainsSubstring("when there is room: 1 task, step 1, queue default"));
   CHECK_THAT(cli.must(0, {"run", "--dry-run", "--", "echo", "x"}).out, ContainsSubstring("no array: step 0, queue"));

@@ -164,6 +164,34 @@ TEST_CASE("a driver that is told to leave ends what runs, and the next one runs 
   CHECK(cli.tasks(id).at(0)["exit_class"] == "done");
 }
 
+TEST_CASE("of the batches in the background those of higher priority get slots and room first, also the later ones") {
+  const std::string limit = GENERATE("max_running = 1\n", "[parameters]\nslots = 1\n");
+  BackgroundCli cli;
+  const std::string cluster = cli.write("one.toml", "plugin = \"multiprocess\"\n" + limit);
+  cli.make_gate("ready");
+  cli.make_gate("gate");
+  const auto submit = [&](const std::string& priority, const std::string& line) {
+    return cli.submit({"-c", cluster, "--priority", priority, "-"}, line + "\n" + line + "\n");
+  };
+  std::vector<std::string> ids = {cli.submit({"-c", cluster, "-"}, "echo x > ready; cat gate\n")};
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  ids.push_back(submit("-1", "echo low >> effects"));
+  ids.push_back(submit("0", "echo middle >> effects"));
+  ids.push_back(submit("7", "echo high >> effects"));
+  // Its driver tells why it waits once it has it.
+  for (std::size_t i = 1; i < ids.size(); ++i) {
+    std::string told;
+    for (int tries = 0; tries < 500 && (told.empty() || told.find("nobody drives") != std::string::npos); ++tries) {
+      told = cli.run({"explain", ids[i]}).out;
+    }
+    INFO(told);
+    CHECK(told.find("steps 0 to 1: ") == 0);
+  }
+  cli.release("gate");
+  for (const auto& id : ids) cli.must(0, {"wait", id});
+  CHECK(read_file(cli.path("effects")).value() == "high\nhigh\nmiddle\nmiddle\nlow\nlow\n");
+}
+
 TEST_CASE("many submit at once, from the first moment on") {
   BackgroundCli cli;
   std::vector<std::unique_ptr<RunningProgram>> programs;

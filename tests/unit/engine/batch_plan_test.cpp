@@ -48,6 +48,23 @@ TEST_CASE("steps with equal resources form one group, however they say it") {
   CHECK(plan.graph.dependents_of(0).size() == 1);
 }
 
+TEST_CASE("the batch's priority is added to that of each task, and the sum stays in its range") {
+  TaskSpec task, high, highest, lowest;
+  high.priority = 5;
+  highest.priority = INT32_MAX;
+  lowest.priority = INT32_MIN;
+  PlanBuilder builder({}, 10);
+  builder.add_plain(0, 1);
+  builder.add(1, 1, task);
+  builder.add(2, 1, high);
+  builder.add(3, 1, highest);
+  builder.add(4, 1, lowest);
+  const BatchPlan plan = builder.finish(true);
+  std::vector<std::int32_t> priorities;
+  for (const auto& group : plan.groups) priorities.push_back(group.priority);
+  CHECK(priorities == std::vector<std::int32_t>{10, 15, INT32_MAX, INT32_MIN + 10});
+}
+
 TEST_CASE("steps of one begin are kept as one, an array's as well") {
   TaskSpec plain, early, late;
   early.begin_ns = 100;
