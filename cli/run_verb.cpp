@@ -93,7 +93,7 @@ class RunVerb final : public Verb {
 
  private:
   void describe_submit(CLI::App& app);
-  int submit(const MadeBatch& batch);
+  int submit(const MadeBatch& batch, std::chrono::milliseconds idle) const;
   Result<std::unique_ptr<TaskSource>> make_source(int interrupt_descriptor) const;
   Result<std::unique_ptr<TaskSource>> make_template_source(int interrupt_descriptor) const;
   Result<RequestedResources> default_resources() const;
@@ -126,24 +126,13 @@ void RunVerb::describe_submit(CLI::App& app) {
 }
 
 // The driver of a batch that was made here says that it leaves; the one in the background takes over.
-int RunVerb::submit(const MadeBatch& batch) {
-  const auto idle = parse_duration(idle_);
-  if (!idle) return tell_failure(idle.error().with_context("--driver-idle"));
+int RunVerb::submit(const MadeBatch& batch, std::chrono::milliseconds idle) const {
+  if (auto left = hand_over(batch.directory, batch.driver, {}, idle); !left) return tell_failure(left.error());
+  if (!parsable_) return print_or_fail(handed_over_text(batch.directory));
   const std::string& path = batch.directory.path();
-  const std::string resume_hint = "; nothing is lost: allot resume " + shown_name(path);
-  auto log = DriverLog::open(batch.directory, batch.driver);
-  if (!log) return tell_failure({ErrorCode::gave_up, log.error().message + resume_hint});
-  log->note(EndedRecord{kHandedOver, unix_nanoseconds()});
-  if (auto synced = log->sync(); !synced) {
-    return tell_failure({ErrorCode::gave_up, synced.error().message + resume_hint});
-  }
-  auto left = leave_to_background(batch.directory.info().cluster, batch.directory, std::chrono::milliseconds(*idle));
-  if (!left) return tell_failure({ErrorCode::gave_up, left.error().message + resume_hint});
   const std::string name = shown_name(path);
   const bool is_id = name == batch.directory.info().batch_id;
-  if (parsable_) return print_or_fail((is_id ? name : path) + "\n");
-  return print_or_fail(fmt::format("batch: {}\nnext:  allot wait {}\n       allot status {}\n       allot cancel {}\n",
-                                   printable(path), name, name, name));
+  return print_or_fail((is_id ? name : path) + "\n");
 }
 
 VerbText RunVerb::text() const {
@@ -298,6 +287,9 @@ int RunVerb::run(Services& services) {
   if (driving_.cluster.empty()) driving_.cluster = kDefaultCluster;
   auto grace = parse_grace(driving_.grace);
   if (!grace) return tell_failure(grace.error());
+  // A batch that is made for nothing would be left behind.
+  const auto idle = parse_idle(idle_);
+  if (!idle) return tell_failure(idle.error());
   auto resources = default_resources();
   if (!resources) return tell_failure(resources.error());
   RetryRules rules;
@@ -355,7 +347,7 @@ int RunVerb::run(Services& services) {
   if (!driving_.quiet) {
     for (const auto& note : (*source)->notes()) tell("allot: " + note);
   }
-  if (is_submit_) return submit(*batch);
+  if (is_submit_) return submit(*batch, *idle);
   return drive(*parts, batch->directory, batch->driver, driving_, *grace, stop,
                {[&batch](const DriverContext&) -> Result<BatchState> { return fresh_state(std::move(batch->plan)); }});
 }
