@@ -2,6 +2,7 @@
 // Everything about one task: allot status --why.
 #include <fmt/format.h>
 
+#include "cli/driver_watch.h"
 #include "cli/json_values.h"
 #include "cli/resources_report.h"
 #include "cli/status_report.h"
@@ -146,7 +147,10 @@ std::string StatusReport::reason_of_waiting(const TaskDetail& detail, const Task
       break;
     case Holder::State::left:
     case Holder::State::gone:
-      add("nobody drives the batch: allot resume " + name + " goes on with it");
+      add("nobody drives the batch: " + resume_text(batch_, holder_));
+      break;
+    case Holder::State::waiting:
+      add("as for the batch, " + waiting_text(batch_, holder_));
       break;
     case Holder::State::alive:
     case Holder::State::elsewhere:

@@ -160,7 +160,7 @@ void BatchRun::record_end() {
   ended.reason = result_.trouble                      ? "stopped: " + result_.trouble->message
                  : stop_requests_ > 0                 ? "cancelled"
                  : progress().ended() < board_.size() ? "what was asked for has ended"
-                                                      : "all tasks ended";
+                                                      : kAllEnded;
   ended.at_ns = unix_nanoseconds();
   context_.log.note(ended);
   ALLOT_FAULT_POINT("driver_end");
