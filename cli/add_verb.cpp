@@ -40,7 +40,8 @@ class AddVerb final : public Verb {
          "add [OPTIONS] --each FILE|- [-0] -- COMMAND...", "add [OPTIONS] --array N -- COMMAND..."},
         "A task that runs adds tasks to its batch, given as for allot run; they begin as soon as there is room. With "
         "--again the task itself, once it has ended well, waits for them and then runs again, with ALLOT_ROUND one "
-        "higher: 0 in the first round, 1 in the next one. It holds no slot meanwhile, and what is to run after it waits "
+        "higher: 0 in the first round, 1 in the next one. It holds no slot meanwhile, and what is to run after it "
+        "waits "
         "until it has ended without adding more. If one of them does not end well, it is abandoned, unless "
         "--again=any.\n\n"
         "Names and steps in \"after\" are those of the tasks that are added together; {#} counts them from 0, "
@@ -86,9 +87,10 @@ int AddVerb::run(Services&) {
   const char* const directory = std::getenv("ALLOT_BATCH_DIR");
   const char* const parent = std::getenv("ALLOT_DISTRIBUTOR_ID");
   if (directory == nullptr || parent == nullptr) {
-    return tell_failure({ErrorCode::fix_request,
-                         "allot add is for tasks that run: ALLOT_BATCH_DIR and ALLOT_DISTRIBUTOR_ID, which each of them "
-                         "has, are not set; outside of one make a batch of its own: allot submit"});
+    return tell_failure(
+        {ErrorCode::fix_request,
+         "allot add is for tasks that run: ALLOT_BATCH_DIR and ALLOT_DISTRIBUTOR_ID, which each of them "
+         "has, are not set; outside of one make a batch of its own: allot submit"});
   }
   if (!again_.empty() && again_ != "ok" && again_ != "any") {
     return tell_failure({ErrorCode::fix_request, "--again: must be ok or any, and is \"" + again_ + "\""});
@@ -153,9 +155,10 @@ int AddVerb::wait_for_answer(const BatchDirectory& batch, SignalStop& stop) {
     }
     if (is_stopped) return 128 + stop.first_signal();
     if (is_taken) {
-      return tell_failure({ErrorCode::retry_later,
-                           batch.path() + ": a driver has taken the tasks and does not answer; whether they were added, "
-                                          "allot status tells"});
+      return tell_failure(
+          {ErrorCode::retry_later, batch.path() +
+                                       ": a driver has taken the tasks and does not answer; whether they were added, "
+                                       "allot status tells"});
     }
     is_taken = true;
     deadline = Clock::now() + kTakenBound;
@@ -166,8 +169,8 @@ int AddVerb::tell_answer(const AdditionAnswer& answer) const {
   const std::string steps = to_text(StepRanges(answer.first_step, answer.count));
   if (parsable_) return print_or_fail(steps + "\n");
   return print_or_fail(fmt::format("{} {}: step{} {}\n", plural(answer.count, "task"),
-                                   answer.was_there ? "had been added before" : "added",
-                                   answer.count == 1 ? "" : "s", steps));
+                                   answer.was_there ? "had been added before" : "added", answer.count == 1 ? "" : "s",
+                                   steps));
 }
 
 }  // namespace

@@ -12,8 +12,13 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
+#include "cli/console.h"
+#include "cli/summary.h"
 #include "engine/control_desk.h"
+#include "engine/driver_log.h"
+#include "protocol/units.h"
 
 namespace allot::cli {
 namespace {
@@ -111,6 +116,44 @@ Result<void> start_driver(const std::string& cluster, std::chrono::milliseconds 
 }
 
 }  // namespace
+
+void BackgroundOptions::describe(CLI::App& app) {
+  auto* const flag = app.add_flag("--background", background,
+                                  "Leave it to the background driver, as allot submit does, and come back");
+  // They would be this command's own driver's.
+  for (const char* name : {"--cluster", "--slots", "--grace", "--json"}) flag->excludes(app.get_option(name));
+  app.add_option("--driver-idle", idle,
+                 "How long a background driver that is started by this command stays without a batch; default 10s")
+      ->type_name("TIME")
+      ->needs(flag);
+}
+
+Result<std::chrono::milliseconds> parse_idle(const std::string& text) {
+  const auto idle = parse_duration(text);
+  if (!idle) return fail(idle.error().with_context("--driver-idle"));
+  return std::chrono::milliseconds(*idle);
+}
+
+Result<void> hand_over(const BatchDirectory& batch, const DriverIdentity& driver, const std::vector<Record>& decisions,
+                       std::chrono::milliseconds idle) {
+  const auto gave_up = [&batch](const Error& error) {
+    return fail(ErrorCode::gave_up, error.message + "; nothing is lost: allot resume " + shown_name(batch.path()));
+  };
+  auto log = DriverLog::open(batch, driver);
+  if (!log) return gave_up(log.error());
+  for (const Record& decision : decisions) log->note(decision);
+  log->note(EndedRecord{kHandedOver, unix_nanoseconds()});
+  if (auto synced = log->sync(); !synced) return gave_up(synced.error());
+  auto left = leave_to_background(batch.info().cluster, batch, idle);
+  if (!left) return gave_up(left.error());
+  return {};
+}
+
+std::string handed_over_text(const BatchDirectory& batch) {
+  const std::string name = shown_name(batch.path());
+  return fmt::format("batch: {}\nnext:  allot wait {}\n       allot status {}\n       allot cancel {}\n",
+                     printable(batch.path()), name, name, name);
+}
 
 Result<void> leave_to_background(const std::string& cluster, const BatchDirectory& batch,
                                  std::chrono::milliseconds idle) {

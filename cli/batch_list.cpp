@@ -122,7 +122,9 @@ void count_tasks(ListedBatch& listed) {
   counts.unfinished = listed.tasks - counts.done - counts.failed - counts.abandoned;
   listed.counts = counts;
   // It was alive when it was looked at, before its records were read.
-  if (fold->ended() && listed.holder.state == Holder::State::alive) listed.holder.state = Holder::State::left;
+  if (fold->ended() && listed.holder.state == Holder::State::alive) {
+    if (auto now = DriverWatch(*listed.batch).look()) listed.holder = std::move(*now);
+  }
   if (fold->missing_steps() > 0) {
     listed.trouble = listed.path + ": damaged: " + std::to_string(fold->missing_steps()) + " of the batch's " +
                      std::to_string(listed.tasks) + " tasks are missing";

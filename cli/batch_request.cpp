@@ -63,6 +63,7 @@ Result<std::optional<nlohmann::json>> ask_if_driven(const BatchDirectory& batch,
       case Holder::State::none:
         return fail(ErrorCode::fix_request, batch.path() + ": its tasks were never read to the end; none was started");
       case Holder::State::left:
+      case Holder::State::waiting:
       case Holder::State::gone:
         return std::optional<nlohmann::json>();
       case Holder::State::elsewhere:

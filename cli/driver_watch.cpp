@@ -3,7 +3,11 @@
 
 #include <array>
 
+#include <fmt/format.h>
+
 #include "cli/console.h"
+#include "cli/summary.h"
+#include "engine/driver_context.h"
 #include "ledger/record_file.h"
 #include "ledger/writer_name.h"
 
@@ -11,7 +15,7 @@ namespace allot::cli {
 namespace {
 
 using State = Holder::State;
-constexpr std::array kStates = {State::none, State::left, State::alive, State::gone, State::elsewhere};
+constexpr std::array kStates = {State::none, State::left, State::waiting, State::alive, State::gone, State::elsewhere};
 
 bool is_alive_here(const Holder& holder) {
   return holder.driver->boot_id == boot_id() && is_alive(holder.process());
@@ -25,6 +29,8 @@ std::string_view to_string(State state) {
       return "none";
     case State::left:
       return "left";
+    case State::waiting:
+      return "waiting";
     case State::alive:
       return "alive";
     case State::gone:
@@ -42,6 +48,31 @@ std::optional<State> holder_state_from_string(std::string_view name) {
   return std::nullopt;
 }
 
+std::string waiting_text(const BatchDirectory& batch, const Holder& holder) {
+  if (holder.driver->host != host_name()) {
+    return "it was handed over to the background driver of host " + holder.driver->host +
+           ", which cannot be seen from here";
+  }
+  if (holder.background) {
+    return fmt::format("it waits for the background driver (process {}) to begin with it", holder.background->pid);
+  }
+  if (!holder.is_in_queue) return "it is being handed over to the background driver";
+  const std::string name = shown_name(batch.path());
+  return fmt::format(
+      "it waits for the background driver, and none lives: the next allot submit starts one, and so does allot resume "
+      "--background {}; allot resume {} finishes it here",
+      name, name);
+}
+
+std::string resume_text(const BatchDirectory& batch, const Holder& holder) {
+  const std::string resume = "allot resume " + shown_name(batch.path()) + " finishes it";
+  if (holder.is_in_queue) return "the next background driver goes on with it, or " + resume + " here";
+  if (!holder.is_dropped) return resume;
+  const auto queue = BackgroundQueue::at(batch.info().cluster);
+  return fmt::format("the background driver has dropped it{}; {}",
+                     queue ? " (" + queue->log_path() + " may say why)" : "", resume);
+}
+
 nlohmann::ordered_json driver_json(const Holder& holder) {
   using Json = nlohmann::ordered_json;
   const auto& driver = holder.driver;
@@ -50,11 +81,50 @@ nlohmann::ordered_json driver_json(const Holder& holder) {
   json["host"] = driver ? Json(driver->host) : Json(nullptr);
   json["pid"] = driver ? Json(driver->pid) : Json(nullptr);
   json["epoch"] = driver ? Json(driver->epoch) : Json(nullptr);
+  const bool waits = holder.state == State::waiting && holder.background.has_value();
+  json["background_pid"] = waits ? Json(holder.background->pid) : Json(nullptr);
   json["since"] = driver ? Json(time_text(driver->since_ns)) : Json(nullptr);
   return json;
 }
 
 Result<Holder> DriverWatch::look() {
+  for (;;) {
+    auto holder = look_at_driver();
+    if (!holder || (holder->state != State::left && holder->state != State::gone)) return holder;
+    const auto is_final = look_at_background(*holder);
+    if (!is_final) return fail(is_final.error());
+    if (*is_final) return holder;
+  }
+}
+
+// Whether a driver of the background is to take the batch up. False: one has done so meanwhile.
+Result<bool> DriverWatch::look_at_background(Holder& holder) const {
+  const bool is_handed = is_handed_over();
+  if (holder.driver->host != host_name()) {
+    if (is_handed) holder.state = State::waiting;
+    return true;
+  }
+  const auto queue = BackgroundQueue::at(batch_.info().cluster);
+  if (!queue) return true;  // without a place for it there is no background
+  // In this order: whoever hands a batch over puts it into the queue before it ends.
+  const bool is_handing = is_handed && is_alive_here(holder);
+  holder.is_in_queue = queue->contains(batch_.info().batch_id);
+  if (holder.is_in_queue) holder.background = queue->driver();
+  // One that was killed, or told to leave, has left its batches in the queue for the next one.
+  const bool is_left_over = !is_handed && (holder.state == State::gone || reason_ != kAllEnded) && holder.background &&
+                            *holder.background != holder.process();
+  if (is_handing || (is_handed && holder.is_in_queue) || is_left_over) {
+    holder.state = State::waiting;
+  } else if (is_handed) {
+    const auto now = batch_.current_driver();
+    if (!now) return fail(now.error());
+    if (*now && (*now)->epoch != holder.driver->epoch) return false;
+    holder.is_dropped = true;
+  }
+  return true;
+}
+
+Result<Holder> DriverWatch::look_at_driver() {
   auto driver = batch_.current_driver();
   if (!driver) return fail(std::move(driver.error()));
   Holder holder;

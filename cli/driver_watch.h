@@ -17,6 +17,10 @@ namespace allot::cli {
 std::string_view to_string(Holder::State state);
 /// Nothing for an unknown name.
 std::optional<Holder::State> holder_state_from_string(std::string_view name);
+/// Of a batch that is `waiting`: for whom, and what there is to do about it.
+std::string waiting_text(const BatchDirectory& batch, const Holder& holder);
+/// How a batch goes on whose driver has left it or is gone: "allot resume 06ecx1 finishes it".
+std::string resume_text(const BatchDirectory& batch, const Holder& holder);
 /// The object "driver" of docs/json.md.
 nlohmann::ordered_json driver_json(const Holder& holder);
 
@@ -31,10 +35,11 @@ class DriverWatch {
   /// What the driver said when it left, and when (Unix time in nanoseconds); of the latest look, if it saw `left`.
   const std::string& reason() const { return reason_; }
   std::int64_t left_ns() const { return left_ns_; }
-  /// It left because another one is to come.
-  bool is_handed_over() const { return has_left_ && reason_ == kHandedOver; }
 
  private:
+  bool is_handed_over() const { return has_left_ && reason_ == kHandedOver; }
+  Result<Holder> look_at_driver();
+  Result<bool> look_at_background(Holder& holder) const;
   Result<void> read_records(std::uint64_t epoch);
 
   BatchDirectory batch_;

@@ -15,6 +15,7 @@
 #include "cli/json_values.h"
 #include "cli/resources_report.h"
 #include "engine/array_split.h"
+#include "engine/driver_log.h"
 #include "engine/queue_choice.h"
 
 namespace allot::cli {
@@ -33,6 +34,8 @@ std::string_view to_string(SubmitTime time) {
       return "at_once";
     case SubmitTime::later:
       return "later";
+    case SubmitTime::at_begin:
+      return "at_begin";
     case SubmitTime::after_others:
       break;
   }
@@ -61,6 +64,8 @@ std::string steps_text(const StepRanges& steps) {
   return text;
 }
 
+constexpr std::array kTimes = {SubmitTime::at_once, SubmitTime::later, SubmitTime::at_begin, SubmitTime::after_others};
+
 // "after 3 (any), 4"; a task that waits for many names the first ones.
 std::string after_text(const TaskSpec& task) {
   std::string text;
@@ -73,7 +78,7 @@ std::string after_text(const TaskSpec& task) {
 }
 
 // Tasks by SubmitTime.
-using TimeCounts = std::array<std::uint64_t, 3>;
+using TimeCounts = std::array<std::uint64_t, 4>;
 
 // All but the list of submissions.
 Json head_json(const ClusterParts& parts, std::uint64_t tasks, const TimeCounts& counts, std::uint64_t refused,
@@ -81,7 +86,7 @@ Json head_json(const ClusterParts& parts, std::uint64_t tasks, const TimeCounts&
   Json json;
   json["cluster"] = parts.distributor->cluster_name();
   json["tasks"] = tasks;
-  for (const auto time : {SubmitTime::at_once, SubmitTime::later, SubmitTime::after_others}) {
+  for (const auto time : kTimes) {
     json[std::string(to_string(time))] = counts[static_cast<std::size_t>(time)];
   }
   json["refused"] = refused;
@@ -103,7 +108,7 @@ class DryRun {
       refusals_.push_back(unfit_reason_of(group.resources, parts.queues, parts.distributor->cluster_name()));
       is_refused.push_back(refusals_.back().has_value());
     }
-    submissions_ = plan_submissions(tasks.plan, limits_, is_refused);
+    submissions_ = plan_submissions(tasks.plan, limits_, is_refused, unix_nanoseconds());
     for (const auto& submission : submissions_) {
       const std::uint64_t count = submission.steps.size();
       counts_[static_cast<std::size_t>(submission.time)] += count;
@@ -148,7 +153,10 @@ class DryRun {
         out_.write("  would be refused: " + printable(*refusals_[submission.group], true) + "\n");
       }
       auto more = for_each_task(submission.steps, [&](std::uint64_t step, const TaskSpec& task) {
-        const std::string after = after_text(task);
+        std::string after = after_text(task);
+        if (submission.time == SubmitTime::after_others && task.begin_ns != 0) {
+          after += ", not before " + time_text(task.begin_ns);
+        }
         out_.write(fmt::format("  step {}: {}{}\n", step, shorten(printable(task.command_text()), kCommandCharacters),
                                after.empty() ? "" : "  [" + after + "]"));
       });
@@ -173,6 +181,9 @@ class DryRun {
     std::string what = fmt::format("array {}: {}, ", number, plural(size, "task"));
     if (!tasks_.plan.is_array) what = "no array: ";
     if (submission.time == SubmitTime::later) what = fmt::format("when there is room: {}, ", plural(size, "task"));
+    if (submission.time == SubmitTime::at_begin) {
+      what = fmt::format("not before {}: {}, ", time_text(submission.begin_ns), plural(size, "task"));
+    }
     if (submission.time == SubmitTime::after_others)
       what = fmt::format("after other tasks: {}, ", plural(size, "task"));
     std::string text =
@@ -193,6 +204,8 @@ class DryRun {
     text += tasks_.plan.is_array ? fmt::format("{} at once, in {}", count(SubmitTime::at_once), plural(arrays, "array"))
                                  : fmt::format("{} at once", count(SubmitTime::at_once));
     if (count(SubmitTime::later) > 0) text += fmt::format("; {} when there is room", count(SubmitTime::later));
+    if (count(SubmitTime::at_begin) > 0)
+      text += fmt::format("; {} at a time of their own", count(SubmitTime::at_begin));
     if (count(SubmitTime::after_others) > 0)
       text += fmt::format("; {} after other tasks", count(SubmitTime::after_others));
     if (limits_.max_running) text += fmt::format("; {} at a time (max_running)", *limits_.max_running);
@@ -251,6 +264,7 @@ class DryRun {
     for (const auto& dependency : task.after) {
       after.push_back({{"step", dependency.step}, {"when", to_string(dependency.kind)}});
     }
+    json["begin"] = time_or_null(task.begin_ns);
     json["source_line"] = task.source_line == 0 ? Json(nullptr) : Json(task.source_line);
     return json;
   }

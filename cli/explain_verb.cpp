@@ -6,6 +6,7 @@
 
 #include "cli/batch_request.h"
 #include "cli/console.h"
+#include "cli/driver_watch.h"
 #include "cli/summary.h"
 #include "engine/control_desk.h"
 
@@ -66,16 +67,20 @@ class ExplainVerb final : public Verb {
  private:
   static Result<void> without_driver(const BatchDirectory& batch, const TaskSelection& selection,
                                      std::vector<Reason>& reasons) {
+    const auto holder = DriverWatch(batch).look();
+    if (!holder) return fail(holder.error());
     const auto fold = Fold::load(batch);
     if (!fold) return fail(fold.error());
+    const std::string reason =
+        holder->state == Holder::State::waiting ? "as for the batch, " + waiting_text(batch, *holder)
+        : holder->state == Holder::State::alive ? "a driver has just begun with the batch; ask again"
+                                                : "nobody drives the batch: " + resume_text(batch, *holder);
     for (std::uint64_t step = 0; step < fold->size(); ++step) {
       const FoldedTask& task = fold->task(step);
       const bool is_open =
           task.state == TaskState::waiting || task.state == TaskState::queued || task.state == TaskState::running;
       if (!is_open || !selection.contains(step)) continue;
-      std::string text = "nobody drives the batch: allot resume " + shown_name(batch.path()) + " goes on with it";
-      if (task.is_held) text = "it is held (allot release), and " + text;
-      reasons.push_back({step, std::move(text)});
+      reasons.push_back({step, task.is_held ? "it is held (allot release), and " + reason : reason});
     }
     return {};
   }

@@ -32,7 +32,8 @@ class ListVerb final : public Verb {
             "newest first. Those that lie elsewhere (--batch-dir) are not among them. LEFT is how many tasks have not "
             "ended, FAILED counts abandoned ones, too. DRIVER says who drives the batch: \"alive\" is a process of "
             "this host, \"elsewhere\" one of a host that cannot be seen from here; \"left\" has ended in order, "
-            "\"gone\" without a word; of \"none\" there never was one. Where LEFT is not 0 and the driver has left or "
+            "\"gone\" without a word; \"waiting\" is a batch that was left to the background, where its turn has not "
+            "come; of \"none\" there never was one. Where LEFT is not 0 and the driver has left or "
             "is gone, the batch was cut short, and allot resume finishes it.\n\n"
             "Without --all, no more is read than the newest 20 batches need, and at most 1 GiB of records: of batches "
             "beyond that it is not counted what became of their tasks (\"?\"). What cannot be read of a batch stands "
@@ -46,7 +47,7 @@ class ListVerb final : public Verb {
   void describe(CLI::App& app) override {
     app.add_flag("--all", all_, "All of them, counted however large");
     app.add_option("--state", states_,
-                   "Only those whose driver is so (may be repeated): alive, left, gone, elsewhere, none")
+                   "Only those whose driver is so (may be repeated): alive, left, waiting, gone, elsewhere, none")
         ->type_name("DRIVER")
         ->expected(1)
         ->take_all();
@@ -59,7 +60,7 @@ class ListVerb final : public Verb {
       const auto state = holder_state_from_string(name);
       if (!state) {
         return tell_failure(
-            {ErrorCode::fix_request, "--state " + name + ": must be alive, left, gone, elsewhere or none"});
+            {ErrorCode::fix_request, "--state " + name + ": must be alive, left, waiting, gone, elsewhere or none"});
       }
       wanted.push_back(*state);
     }

@@ -141,8 +141,7 @@ Result<std::optional<OpenRun>> Follower::wait_for_start() {
     if (task.state != TaskState::waiting && task.state != TaskState::queued) {
       return print_ended(*fold).map([] { return std::optional<OpenRun>(); });
     }
-    const bool is_left = holder->state == Holder::State::left && !driver_.is_handed_over();
-    if (is_left || holder->state == Holder::State::gone) {
+    if (holder->state == Holder::State::left || holder->state == Holder::State::gone) {
       return fail(ErrorCode::not_available, fmt::format("the task is {}, and nobody drives the batch: allot resume {} "
                                                         "goes on with it",
                                                         to_string(task.state), shown_name(batch_.path())));
@@ -225,7 +224,7 @@ Result<void> Follower::look_for_verdict(OpenRun& run) {
     return fail(ErrorCode::gave_up, what() + " ends here: its run has no end of its own (allot status --why)");
   }
   const bool is_driven = holder->state == Holder::State::alive || holder->state == Holder::State::elsewhere ||
-                         (holder->state == Holder::State::left && driver_.is_handed_over());
+                         holder->state == Holder::State::waiting;
   if (is_driven) return {};
   return fail(ErrorCode::gave_up, fmt::format("{} ends here: its run has vanished, and nobody drives the batch; allot "
                                               "resume {} finds out what became of it",

@@ -108,8 +108,7 @@ class RemoveVerb final : public Verb {
     DriverWatch watch(*batch);
     const auto holder = watch.look();
     if (!holder) return fail(holder.error());
-    const bool has_left = holder->state == Holder::State::left && !watch.is_handed_over();
-    if (!has_left || watch.left_ns() / 1'000'000 >= before_ms) return false;
+    if (holder->state != Holder::State::left || watch.left_ns() / 1'000'000 >= before_ms) return false;
     ListedBatch listed;
     listed.path = path;
     listed.batch = *batch;
@@ -119,20 +118,19 @@ class RemoveVerb final : public Verb {
     return listed.counts->unfinished == 0;
   }
 
-  // A batch that was handed over is about to be driven, unless there is nobody to do it.
+  // A batch that waits for the background driver is about to be driven, unless there is nobody to do it.
   static Result<std::optional<BackgroundQueue>> queue_of(const std::string& path) {
     const auto batch = BatchDirectory::open(path);
     if (!batch) return std::optional<BackgroundQueue>();  // remove_batch tells what it is
-    DriverWatch watch(*batch);
-    const auto holder = watch.look();
-    if (!holder || !watch.is_handed_over()) return std::optional<BackgroundQueue>();
-    auto queue = BackgroundQueue::open(batch->info().cluster);
-    if (!queue || !queue->contains(batch->info().batch_id)) return std::optional<BackgroundQueue>();
-    if (const auto driver = queue->driver()) {
+    const auto holder = DriverWatch(*batch).look();
+    if (!holder || !holder->is_in_queue) return std::optional<BackgroundQueue>();
+    auto queue = BackgroundQueue::at(batch->info().cluster);
+    if (!queue) return std::optional<BackgroundQueue>();
+    if (holder->state == Holder::State::waiting && holder->background) {
       return fail(ErrorCode::fix_request,
                   fmt::format("{}: is about to be driven by the background driver (process {}); "
                               "allot cancel ends it",
-                              path, driver->pid));
+                              path, holder->background->pid));
     }
     return std::optional(std::move(*queue));
   }

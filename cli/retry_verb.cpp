@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include "cli/background.h"
 #include "cli/batch_request.h"
 #include "cli/console.h"
 #include "cli/summary.h"
 #include "engine/control_desk.h"
+#include "engine/driver_log.h"
 
 namespace allot::cli {
 namespace {
@@ -25,8 +27,10 @@ class RetryVerb final : public Verb {
         "Runs failed tasks of a batch again, whatever their budgets were, and the tasks that were abandoned because of "
         "them. Nothing else of the batch is run: what is done stays done, and what was never run is left to allot "
         "resume. While a driver has the batch, it is asked to do so, and this command comes back at once; otherwise "
-        "this command runs them.\n\n"
-        "Exit status: as of allot run, over all tasks of the batch; 0 if the batch's driver was asked.",
+        "this command runs them. With --background the driver in the background does, and goes on with the rest of the "
+        "batch, too.\n\n"
+        "Exit status: as of allot run, over all tasks of the batch; 0 if the batch's driver was asked, or the batch is "
+        "in the background's hands.",
         {{"allot retry --failed 06ecx1", "all that failed"},
          {"allot retry --class out_of_memory 06ecx1", "only what ran out of memory"},
          {"allot retry --steps 7,9 -j 1 ./batch", "two steps, if they failed, one at a time"}}};
@@ -41,6 +45,7 @@ class RetryVerb final : public Verb {
     app.add_option("--class", class_, "Those whose last run ended so: error, signaled, out_of_memory, timed_out, ...")
         ->type_name("CLASS");
     driving_.describe(app);
+    background_.describe(app);
     app.add_flag("--take-over", take_over_, "Also if its driver was on another host, which you know to have ended");
   }
 
@@ -65,6 +70,7 @@ class RetryVerb final : public Verb {
         return kSuccess;
       }
     }
+    if (background_.background) return leave(services, *batch, request);
     auto taken = take_over(services, *batch, driving_, take_over_);
     if (!taken) return tell_failure(taken.error());
     return drive(taken->parts, *batch, taken->driver, driving_, *grace, stop,
@@ -72,6 +78,41 @@ class RetryVerb final : public Verb {
   }
 
  private:
+  // What a driver here would decide is recorded for the one in the background.
+  int leave(Services& services, const BatchDirectory& batch, const RecoveryRequest& request) const {
+    const auto idle = parse_idle(background_.idle);
+    if (!idle) return tell_failure(idle.error());
+    const auto fold = Fold::load(batch);
+    if (!fold) return tell_failure(fold.error());
+    auto table = TaskTableReader::open(batch.task_data_path(), batch.task_index_path());
+    if (!table) return tell_failure(table.error());
+    std::vector<Record> decisions;
+    CancelledRecord wanted;
+    wanted.cancelled = false;
+    wanted.at_ns = unix_nanoseconds();
+    for (std::uint64_t step = 0; step < fold->size(); ++step) {
+      const FoldedTask& task = fold->task(step);
+      if (task.state != TaskState::failed || !request.run_again->contains(step)) continue;
+      if (request.only_class && task.exit_class != *request.only_class) continue;
+      const auto row = table->row(step);
+      decisions.emplace_back(requested_retry(static_cast<std::uint32_t>(step), task.submission, task.exit_class,
+                                             row ? (*row)->resources : RequestedResources{}));
+      if (task.is_cancelled) wanted.steps.append(step);
+    }
+    const std::uint64_t count = decisions.size();
+    if (count == 0) {
+      tell("allot: none of these tasks has failed: nothing is run again");
+      return kSuccess;
+    }
+    if (!wanted.steps.empty()) decisions.emplace_back(std::move(wanted));
+    auto taken = take_over(services, batch, driving_, take_over_);
+    if (!taken) return tell_failure(taken.error());
+    if (auto left = hand_over(batch, taken->driver, decisions, *idle); !left) return tell_failure(left.error());
+    if (driving_.quiet) return kSuccess;
+    tell(fmt::format("allot: the background driver runs {} again", plural(count, "failed task")));
+    return print_or_fail(handed_over_text(batch));
+  }
+
   Result<void> read_selection(RecoveryRequest& request) const {
     request.run_again.emplace();
     if (!failed_ && steps_.empty() && class_.empty()) {
@@ -94,6 +135,7 @@ class RetryVerb final : public Verb {
   }
 
   DrivingOptions driving_;
+  BackgroundOptions background_;
   std::string batch_, steps_, class_;
   bool failed_ = false, take_over_ = false;
 };

@@ -7,7 +7,6 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/background.h"
-#include "cli/begin_time.h"
 #include "cli/console.h"
 #include "cli/driving.h"
 #include "cli/dry_run.h"
@@ -16,6 +15,7 @@
 #include "cli/verb.h"
 #include "engine/batch_home.h"
 #include "engine/batch_maker.h"
+#include "engine/begin_time.h"
 #include "engine/driver_log.h"
 #include "engine/retry_policy.h"
 #include "engine/task_source.h"
@@ -58,6 +58,9 @@ class RunVerb final : public Verb {
     app.add_option("--queue", queue_, "Queue of each task that does not ask for another")->type_name("NAME");
     app.add_option("--max-running", max_running_, "Tasks of the batch queued or running at once; see allot throttle")
         ->type_name("N");
+    app.add_option("--priority", priority_,
+                   "Before the cluster's other batches of lower priority: added to that of each task; default 0")
+        ->type_name("N");
     app.add_option("--begin", begin_, "Submit nothing before: 2027-01-31T20:00 (local time), or 10m from now")
         ->type_name("TIME");
     app.add_option(
@@ -78,7 +81,7 @@ class RunVerb final : public Verb {
 
  private:
   void describe_submit(CLI::App& app);
-  int submit(const MadeBatch& batch);
+  int submit(const MadeBatch& batch, std::chrono::milliseconds idle) const;
   Result<RequestedResources> default_resources() const;
   Result<std::string> batch_path(const std::string& id) const;
   int tell_no_batch(const Error& error, SignalStop& stop, const std::string& empty_json) const;
@@ -87,7 +90,7 @@ class RunVerb final : public Verb {
   DrivingOptions driving_;
   TaskInput input_;
   std::optional<std::string> batch_dir_, memory_, timeout_, queue_;
-  std::optional<std::int64_t> cores_, max_running_;
+  std::optional<std::int64_t> cores_, max_running_, priority_;
   std::string name_;
   std::string begin_;
   std::vector<std::string> retry_;
@@ -108,24 +111,13 @@ void RunVerb::describe_submit(CLI::App& app) {
 }
 
 // The driver of a batch that was made here says that it leaves; the one in the background takes over.
-int RunVerb::submit(const MadeBatch& batch) {
-  const auto idle = parse_duration(idle_);
-  if (!idle) return tell_failure(idle.error().with_context("--driver-idle"));
+int RunVerb::submit(const MadeBatch& batch, std::chrono::milliseconds idle) const {
+  if (auto left = hand_over(batch.directory, batch.driver, {}, idle); !left) return tell_failure(left.error());
+  if (!parsable_) return print_or_fail(handed_over_text(batch.directory));
   const std::string& path = batch.directory.path();
-  const std::string resume_hint = "; nothing is lost: allot resume " + shown_name(path);
-  auto log = DriverLog::open(batch.directory, batch.driver);
-  if (!log) return tell_failure({ErrorCode::gave_up, log.error().message + resume_hint});
-  log->note(EndedRecord{kHandedOver, unix_nanoseconds()});
-  if (auto synced = log->sync(); !synced) {
-    return tell_failure({ErrorCode::gave_up, synced.error().message + resume_hint});
-  }
-  auto left = leave_to_background(batch.directory.info().cluster, batch.directory, std::chrono::milliseconds(*idle));
-  if (!left) return tell_failure({ErrorCode::gave_up, left.error().message + resume_hint});
   const std::string name = shown_name(path);
   const bool is_id = name == batch.directory.info().batch_id;
-  if (parsable_) return print_or_fail((is_id ? name : path) + "\n");
-  return print_or_fail(fmt::format("batch: {}\nnext:  allot wait {}\n       allot status {}\n       allot cancel {}\n",
-                                   printable(path), name, name, name));
+  return print_or_fail((is_id ? name : path) + "\n");
 }
 
 VerbText RunVerb::text() const {
@@ -225,6 +217,9 @@ int RunVerb::run(Services& services) {
   if (driving_.cluster.empty()) driving_.cluster = kDefaultCluster;
   auto grace = parse_grace(driving_.grace);
   if (!grace) return tell_failure(grace.error());
+  // A batch that is made for nothing would be left behind.
+  const auto idle = parse_idle(idle_);
+  if (!idle) return tell_failure(idle.error());
   auto resources = default_resources();
   if (!resources) return tell_failure(resources.error());
   RetryRules rules;
@@ -265,6 +260,12 @@ int RunVerb::run(Services& services) {
     }
     parts->retry.max_running = info.max_running = static_cast<std::uint32_t>(*max_running_);
   }
+  if (priority_) {
+    if (*priority_ < INT32_MIN || *priority_ > INT32_MAX) {
+      return tell_failure({ErrorCode::fix_request, fmt::format("--priority: must be {} to {}", INT32_MIN, INT32_MAX)});
+    }
+    info.priority = static_cast<std::int32_t>(*priority_);
+  }
   spdlog::debug("reading tasks from {}", (*source)->name());
   if (dry_run_) {
     if (info.max_running) parts->retry.max_running = info.max_running;
@@ -276,7 +277,7 @@ int RunVerb::run(Services& services) {
   if (!driving_.quiet) {
     for (const auto& note : (*source)->notes()) tell("allot: " + note);
   }
-  if (is_submit_) return submit(*batch);
+  if (is_submit_) return submit(*batch, *idle);
   return drive(*parts, batch->directory, batch->driver, driving_, *grace, stop,
                {[&batch](const DriverContext&) -> Result<BatchState> { return fresh_state(std::move(batch->plan)); }});
 }

@@ -10,7 +10,7 @@
 namespace allot::cli {
 namespace {
 
-// The next driver claims the batch within this time, or never.
+// Where no driver of the background can be seen, the next one claims the batch within this time, or never.
 constexpr std::int64_t kHandOverNanoseconds = std::int64_t{300} * 1'000'000'000;
 
 }  // namespace
@@ -28,11 +28,12 @@ Result<SnakemakeStatus> snakemake_status(const BatchDirectory& batch) {
       // Its tasks are being read, or that was cut short, which cannot be seen in the same boot.
       if (info.host != host_name() || info.boot_id == boot_id()) return SnakemakeStatus{"running", ""};
       return SnakemakeStatus{"failed", batch.path() + ": its tasks were never read to the end; none was started"};
-    case Holder::State::left:
-      if (watch.is_handed_over() && unix_nanoseconds() - watch.left_ns() < kHandOverNanoseconds) {
+    case Holder::State::waiting:
+      if (holder->background || unix_nanoseconds() - watch.left_ns() < kHandOverNanoseconds) {
         return SnakemakeStatus{"running", ""};
       }
       break;
+    case Holder::State::left:
     case Holder::State::gone:
       break;
   }
@@ -43,10 +44,12 @@ Result<SnakemakeStatus> snakemake_status(const BatchDirectory& batch) {
   if (done == tasks) return SnakemakeStatus{"success", ""};
   const std::uint64_t ended = done + fold->count(TaskState::failed) + fold->count(TaskState::abandoned);
   std::string reason = fmt::format("{}: {} of {} not done", batch.path(), tasks - done, plural(tasks, "task"));
-  if (ended < tasks) {
-    reason += fmt::format("; its driver ({}) {}; allot resume {} finishes it", describe(*holder->driver),
+  if (holder->state == Holder::State::waiting) {
+    reason += "; " + waiting_text(batch, *holder);
+  } else if (ended < tasks) {
+    reason += fmt::format("; its driver ({}) {}; {}", describe(*holder->driver),
                           holder->state == Holder::State::gone ? "is gone" : "has left it (" + watch.reason() + ")",
-                          shown_name(batch.path()));
+                          resume_text(batch, *holder));
   }
   return SnakemakeStatus{"failed", std::move(reason)};
 }

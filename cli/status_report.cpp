@@ -136,7 +136,7 @@ std::uint64_t StatusReport::incomplete_outputs() const {
 }
 
 std::string StatusReport::driver_text() const {
-  const std::string resume = "; allot resume " + shown_name(batch_.path()) + " finishes it\n";
+  const std::string resume = "; " + resume_text(batch_, holder_) + "\n";
   const bool is_open =
       fold_.count(TaskState::done) + fold_.count(TaskState::failed) + fold_.count(TaskState::abandoned) < fold_.size();
   const std::string who = holder_.driver ? describe(*holder_.driver) : "";
@@ -145,6 +145,8 @@ std::string StatusReport::driver_text() const {
       return "  never driven: its tasks were not read to the end\n";
     case Holder::State::left:
       return is_open ? "  its driver has left before the end" + resume : "  its driver has left in order\n";
+    case Holder::State::waiting:
+      return "  " + waiting_text(batch_, holder_) + "\n";
     case Holder::State::alive:
       return "  driven by " + who + "\n";
     case Holder::State::gone:

@@ -161,9 +161,15 @@ int StatusVerb::show(StandardOutput& out, DriverWatch& watch) {
   if (!holder) return tell_unreadable(holder.error());
   auto fold = Fold::load(batch);
   if (!fold) return tell_unreadable(fold.error());
-  if (holder->driver && fold->ended()) holder->state = Holder::State::left;
-  has_ended_ =
-      holder->state == Holder::State::gone || (holder->state == Holder::State::left && !watch.is_handed_over());
+  const bool was_driven = holder->state == Holder::State::alive || holder->state == Holder::State::elsewhere;
+  if (was_driven && fold->ended()) {
+    // It has left meanwhile, and others may have come.
+    holder = watch.look();
+    if (!holder) return tell_unreadable(holder.error());
+    fold = Fold::load(batch);
+    if (!fold) return tell_unreadable(fold.error());
+  }
+  has_ended_ = holder->state == Holder::State::gone || holder->state == Holder::State::left;
   auto table = TaskTableReader::open(batch.task_data_path(), batch.task_index_path());
   if (!table) return tell_unreadable(table.error());
   const std::uint64_t steps = fold->size() + fold->missing_steps();

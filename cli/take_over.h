@@ -18,11 +18,16 @@ struct Holder {
   enum class State {
     none,       ///< nobody ever did: its tasks were not read to the end
     left,       ///< in order
+    waiting,    ///< likewise, or it is gone, and the batch waits for the background driver to begin with it
     alive,      ///< a process of this host
     gone,       ///< it ended without a word, or its host was booted since
     elsewhere,  ///< another host's: not to be seen
   } state = State::none;
   std::optional<DriverIdentity> driver;
+  /// Left, waiting or gone: the batch is in the queue of this host's background.
+  bool is_in_queue = false;
+  std::optional<ProcessIdentity> background;  ///< then: its driver, if one lives
+  bool is_dropped = false;                    ///< left: handed over to the background, and not in its queue any more
 
   ProcessIdentity process() const { return {static_cast<pid_t>(driver->pid), driver->start_ticks}; }
 };

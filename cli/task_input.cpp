@@ -11,9 +11,8 @@
 namespace allot::cli {
 
 void TaskInput::describe(CLI::App& app) {
-  app.add_option(
-         "FILE", file,
-         "Tasks: a shell line per line, or JSON lines if the first visible character is {; - is standard input")
+  app.add_option("FILE", file,
+                 "Tasks: a shell line per line, or JSON lines if the first visible character is {; - is standard input")
       ->type_name("FILE");
   app.add_option("--each", each, "Run COMMAND once for each line of this file (-: standard input)")->type_name("FILE");
   app.add_flag("-0,--null", null, "The items of --each, or the lines of FILE, end with NUL instead of newline");
@@ -27,8 +26,8 @@ Result<std::unique_ptr<TaskSource>> TaskInput::open(const std::string& verb, int
   const auto misuse = [](const std::string& text) { return fail(ErrorCode::fix_request, text); };
   if (!has_command) {
     if (each || array) {
-      return misuse(fmt::format("{0} needs a command: allot {1} {0} ... -- COMMAND", each ? "--each" : "--array",
-                                verb));
+      return misuse(
+          fmt::format("{0} needs a command: allot {1} {0} ... -- COMMAND", each ? "--each" : "--array", verb));
     }
     if (!file) return misuse("nothing to run: name a FILE of tasks (- for standard input) or a command behind --");
     auto reader = DelimitedReader::open(*file, null ? '\0' : '\n', interrupt_descriptor);

@@ -107,7 +107,8 @@ VerbText WaitVerb::text() const {
   return {
       {"wait [OPTIONS] BATCH..."},
       "Waits until each of the batches has ended: all of its tasks have, or its driver has left it. A batch that its "
-      "driver hands over to another one goes on. One whose driver is gone without a word (a crash, kill -9) is not "
+      "driver hands over to the background goes on, and it is said if no driver lives there. One whose driver is gone "
+      "without a word (a crash, kill -9) is not "
       "waited for: what is left of it waits for allot resume. A batch that has no driver yet is waited for.\n\n"
       "A driver on this host is seen at once. One on another host is looked at every few seconds, by the records that "
       "it writes: should that host fail, it can only be waited for in vain, or with --timeout.\n\n"
@@ -166,8 +167,14 @@ void WaitVerb::look(Waited& waited) {
         tell("allot: " + printable(waited.watch.batch().path()) + ": has no driver yet; waiting for one");
       waited.has_told = true;
       return watch_driver(waited);
+    case Holder::State::waiting:
+      if (waited.holder.is_in_queue && !waited.holder.background && !waited.has_told) {
+        const BatchDirectory& batch = waited.watch.batch();
+        tell(fmt::format("allot: {}: {}", printable(batch.path()), waiting_text(batch, waited.holder)));
+        waited.has_told = true;
+      }
+      return watch_driver(waited);
     case Holder::State::left:
-      if (waited.watch.is_handed_over()) return watch_driver(waited);
       return settle(waited);
     case Holder::State::gone:
       return settle(waited);
@@ -197,9 +204,9 @@ void WaitVerb::settle(Waited& waited) const {
                                ? fmt::format("its driver ({}) is gone", driver)
                                : fmt::format("its driver ({}) has left it ({})", driver, waited.watch.reason());
   waited.text =
-      fmt::format("{}: {}, and {} not ended; allot resume {} finishes it", listed.path, what,
+      fmt::format("{}: {}, and {} not ended; {}", listed.path, what,
                   plural(listed.counts->unfinished, "task") + (listed.counts->unfinished == 1 ? " has" : " have"),
-                  shown_name(listed.path));
+                  resume_text(*listed.batch, waited.holder));
 }
 
 void WaitVerb::pause(std::vector<Waited>& all, std::optional<Clock::time_point> deadline) {

@@ -2,6 +2,7 @@
 // Everything about one task: allot status --why.
 #include <fmt/format.h>
 
+#include "cli/driver_watch.h"
 #include "cli/json_values.h"
 #include "cli/resources_report.h"
 #include "cli/status_report.h"
@@ -159,6 +160,7 @@ std::string StatusReport::reason_of_waiting(const TaskDetail& detail, const Task
   if (task.is_retry_due && detail.retry && detail.retry->not_before_ns > unix_nanoseconds()) {
     add("it runs again after " + time_text(detail.retry->not_before_ns));
   }
+  if (spec.begin_ns > unix_nanoseconds()) add("it is not to start before " + time_text(spec.begin_ns));
   if (batch_.info().begin_ns > unix_nanoseconds()) {
     add("nothing of the batch begins before " + time_text(batch_.info().begin_ns));
   }
@@ -169,7 +171,10 @@ std::string StatusReport::reason_of_waiting(const TaskDetail& detail, const Task
       break;
     case Holder::State::left:
     case Holder::State::gone:
-      add("nobody drives the batch: allot resume " + name + " goes on with it");
+      add("nobody drives the batch: " + resume_text(batch_, holder_));
+      break;
+    case Holder::State::waiting:
+      add("as for the batch, " + waiting_text(batch_, holder_));
       break;
     case Holder::State::alive:
     case Holder::State::elsewhere:
@@ -195,6 +200,7 @@ Result<Json> StatusReport::why_json(std::uint64_t step) {
   json["cwd"] = spec.cwd.empty() ? batch_.info().cwd : spec.cwd;
   json["resources"] = asked_json(resources_of(*detail, *history, spec, batch_.info().default_resources));
   json["waits"] = text_or_null(reason_of_waiting(*detail, spec));
+  json["begin"] = time_or_null(spec.begin_ns);
   json["held"] = detail->folded.is_held;
   const auto parent = added_by(step);
   json["added_by"] = parent ? Json(*parent) : Json(nullptr);
@@ -230,6 +236,7 @@ Result<std::string> StatusReport::why_text(std::uint64_t step) {
   text += "  resources: " + asked_text(resources_of(*detail, *history, spec, batch_.info().default_resources)) + "\n";
   if (spec.source_line > 0) text += fmt::format("  line {} of the input\n", spec.source_line);
   if (const auto parent = added_by(step)) text += fmt::format("  added by step {}\n", *parent);
+  if (spec.begin_ns != 0) text += "  not before " + time_text(spec.begin_ns) + "\n";
   for (const Dependency& on : spec.after) {
     text += fmt::format("  after step {} ({}), which is {}\n", on.step, to_string(on.kind),
                         on.step < fold_.size() ? to_string(fold_.task(on.step).state) : "missing");

@@ -102,8 +102,8 @@ Result<void> post_addition(const BatchDirectory& batch, const AdditionRequest& r
     remove_addition(batch, request.token);
     return fail(std::move(written.error()));
   }
-  const json object = {{"format", kFormat},       {"parent", request.parent}, {"name", request.name},
-                       {"cwd", request.cwd},      {"again", request.again},   {"when", to_string(request.when)}};
+  const json object = {{"format", kFormat},  {"parent", request.parent}, {"name", request.name},
+                       {"cwd", request.cwd}, {"again", request.again},   {"when", to_string(request.when)}};
   const std::string text = object.dump(-1, ' ', false, json::error_handler_t::replace);
   if (auto posted = write_file_durably(path_of(batch, request.token, ".json"), text); !posted) {
     remove_addition(batch, request.token);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// How a task adds tasks to its own batch: files below additions/ in the batch, so that it works from any node and outlives
-// a driver.
+// How a task adds tasks to its own batch: files below additions/ in the batch, so that it works from any node and
+// outlives a driver.
 //
-// TOKEN.data and TOKEN.index are a task table of their own, whose steps count from 0. TOKEN.json (renamed into place when
-// those are on disk) is the request; the driver takes it by renaming it to TOKEN.taken, and answers with TOKEN.answer when
-// the tasks are in the batch, or will never be.
+// TOKEN.data and TOKEN.index are a task table of their own, whose steps count from 0. TOKEN.json (renamed into place
+// when those are on disk) is the request; the driver takes it by renaming it to TOKEN.taken, and answers with
+// TOKEN.answer when the tasks are in the batch, or will never be.
 #pragma once
 
 #include <chrono>
@@ -57,7 +57,8 @@ Result<std::vector<TakenAddition>> take_requests(const BatchDirectory& batch);
 /// Paths of its task table.
 std::string addition_data_path(const BatchDirectory& batch, const std::string& token);
 std::string addition_index_path(const BatchDirectory& batch, const std::string& token);
-Result<void> answer_addition(const BatchDirectory& batch, const std::string& token, const Result<AdditionAnswer>& answer);
+Result<void> answer_addition(const BatchDirectory& batch, const std::string& token,
+                             const Result<AdditionAnswer>& answer);
 /// Nobody is left who could ask for it.
 void remove_all_additions(const BatchDirectory& batch);
 

@@ -36,22 +36,27 @@ StepRanges take_front(StepRanges& steps, std::uint64_t count) {
 }
 
 std::vector<PlannedSubmission> plan_submissions(const BatchPlan& plan, const ArrayLimits& limits,
-                                                const std::vector<bool>& is_refused) {
+                                                const std::vector<bool>& is_refused, std::int64_t now_ns) {
   std::vector<bool> waits(plan.graph.empty() ? 0 : plan.task_count);
   plan.graph.for_each_edge([&](const DependencyEdge& edge) { waits[edge.dependent] = true; });
 
   ReadyQueue ready;
   std::vector<PlannedSubmission> planned, after;
+  std::map<std::pair<std::int64_t, std::uint32_t>, StepRanges> begins;  // by time and group
   for (std::uint32_t group = 0; group < plan.groups.size(); ++group) {
     ReadyWork work{group, 1, {}};
     StepRanges waiting;
-    if (waits.empty()) {
+    if (waits.empty() && plan.begins.empty()) {
       work.steps = plan.groups[group].steps;
     } else {
-      plan.groups[group].steps.for_each([&](std::uint64_t step) { (waits[step] ? waiting : work.steps).append(step); });
+      plan.groups[group].steps.for_each([&](std::uint64_t step) {
+        if (!waits.empty() && waits[step]) return waiting.append(step);
+        const std::int64_t begin = plan.begin_of(step);
+        (begin > now_ns ? begins[{begin, group}] : work.steps).append(step);
+      });
     }
     ready.push(plan.groups[group].priority, std::move(work));
-    if (!waiting.empty()) after.push_back({group, SubmitTime::after_others, std::move(waiting)});
+    if (!waiting.empty()) after.push_back({group, SubmitTime::after_others, std::move(waiting), 0});
   }
   std::uint64_t queued = 0;
   std::map<std::string, std::uint64_t> queued_by_name;
@@ -66,10 +71,13 @@ std::vector<PlannedSubmission> plan_submissions(const BatchPlan& plan, const Arr
       queued += work->steps.size();
       queued_by_name[plan.groups[work->group].limited_name] += work->steps.size();
     }
-    planned.push_back({work->group, SubmitTime::at_once, std::move(work->steps)});
+    planned.push_back({work->group, SubmitTime::at_once, std::move(work->steps), 0});
   }
   while (auto work = ready.next([](std::uint32_t) { return UINT64_MAX; })) {
-    planned.push_back({work->group, SubmitTime::later, std::move(work->steps)});
+    planned.push_back({work->group, SubmitTime::later, std::move(work->steps), 0});
+  }
+  for (auto& [key, steps] : begins) {
+    planned.push_back({key.second, SubmitTime::at_begin, std::move(steps), key.first});
   }
   std::move(after.begin(), after.end(), std::back_inserter(planned));
   return planned;

@@ -28,6 +28,7 @@ StepRanges take_front(StepRanges& steps, std::uint64_t count);
 enum class SubmitTime : std::uint8_t {
   at_once,       ///< as the driver begins
   later,         ///< when others have ended, so that the limits leave room; then in parts, as there is room
+  at_begin,      ///< when their time has come; likewise
   after_others,  ///< when the tasks that they wait for have ended; likewise
 };
 
@@ -35,11 +36,13 @@ struct PlannedSubmission {
   std::uint32_t group = 0;  ///< index into BatchPlan::groups
   SubmitTime time = SubmitTime::at_once;
   StepRanges steps;
+  std::int64_t begin_ns = 0;  ///< of those at_begin: their time
 };
 
 /// What a driver submits of a new batch if nothing ends meanwhile, in that order; then what has to wait, likewise.
 /// `is_refused`, by group: what no queue takes is refused by the driver itself and so never counts as under way.
+/// `now_ns`: Unix time.
 std::vector<PlannedSubmission> plan_submissions(const BatchPlan& plan, const ArrayLimits& limits,
-                                                const std::vector<bool>& is_refused);
+                                                const std::vector<bool>& is_refused, std::int64_t now_ns);
 
 }  // namespace allot

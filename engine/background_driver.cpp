@@ -296,7 +296,13 @@ class Background {
       parts_.control.answer(ticket, {{"driving", true}});
     } else {
       // Not once it is taken up: whoever asks would wait for the size of other batches.
-      if (asked_.insert(*id).second) waiting_.push_back({*id, *name});
+      if (asked_.insert(*id).second) {
+        waiting_.push_back({*id, *name});
+      } else {
+        asked_again_.insert(*id);
+      }
+      // It may have been refused, and so taken out, since whoever asks put it there.
+      if (!parts_.queue.contains(*id)) static_cast<void>(parts_.queue.add({*id, *name}));
       parts_.control.answer(ticket, {{"driving", false}});
     }
     return true;
@@ -320,6 +326,7 @@ class Background {
         continue;
       }
       asked_.erase(taken.entry.batch_id);
+      asked_again_.erase(taken.entry.batch_id);
       OwnedBatch& owned = *taken.owned;
       owned_[owned.batch.path()] = std::move(taken.owned);
       driver_.add(owned.context, std::move(*taken.state));
@@ -331,6 +338,9 @@ class Background {
     driver_.forget(taken.entry.path);
     if (taken.error->code == ErrorCode::retry_later) {
       again_.emplace(Clock::now() + kTakeUpAgain, std::move(taken.entry));
+    } else if (asked_again_.erase(taken.entry.batch_id) > 0) {
+      // Whoever had it then has handed it over since.
+      waiting_.push_back(std::move(taken.entry));
     } else {
       asked_.erase(taken.entry.batch_id);
       // Somebody else drives it, or it is gone or damaged: allot status says so, and allot resume why not.
@@ -377,7 +387,8 @@ class Background {
   std::optional<Forgetter> forget_;
   std::deque<Entry> waiting_;
   std::multimap<Clock::time_point, Entry> again_;
-  std::set<std::string> asked_;  // ids of batches that wait to be taken up
+  std::set<std::string> asked_;        // ids of batches that wait to be taken up
+  std::set<std::string> asked_again_;  // of these, since they were asked for first
   Clock::time_point idle_since_{};
 };
 

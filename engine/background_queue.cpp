@@ -32,7 +32,7 @@ Error cannot(const std::string& path, int error) {
 
 }  // namespace
 
-Result<BackgroundQueue> BackgroundQueue::open(const std::string& cluster) {
+Result<BackgroundQueue> BackgroundQueue::at(const std::string& cluster) {
   auto home = batch_home();
   if (!home) return fail(home.error());
   const std::string runtime = runtime_directory();
@@ -43,10 +43,17 @@ Result<BackgroundQueue> BackgroundQueue::open(const std::string& cluster) {
                                  fs::path(cluster).stem().string(), hash);
   // Of a place of its own for batches: who has another state directory has another driver.
   queue.lock_path_ = fmt::format("{}/background-{:08x}", runtime, ledger::checksum(queue.directory_));
+  return queue;
+}
+
+Result<BackgroundQueue> BackgroundQueue::open(const std::string& cluster) {
+  auto queue = at(cluster);
+  if (!queue) return queue;
+  const std::string& directory = queue->directory_;
   boost::system::error_code error;
-  fs::create_directories(queue.directory_, error);
-  if (error) return fail(cannot(queue.directory_, error.value()));
-  if (::chmod(queue.directory_.c_str(), 0700) != 0) return fail(cannot(queue.directory_, errno));
+  fs::create_directories(directory, error);
+  if (error) return fail(cannot(directory, error.value()));
+  if (::chmod(directory.c_str(), 0700) != 0) return fail(cannot(directory, errno));
   return queue;
 }
 

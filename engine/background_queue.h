@@ -22,6 +22,9 @@ class BackgroundQueue {
   /// `cluster`: a name, or the path of a file. Makes the directory (0700). Errors: fix_request (no place for it).
   static Result<BackgroundQueue> open(const std::string& cluster);
 
+  /// The same for who only looks: makes nothing.
+  static Result<BackgroundQueue> at(const std::string& cluster);
+
   struct Entry {
     std::string batch_id;
     std::string path;

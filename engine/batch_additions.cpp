@@ -18,6 +18,62 @@ bool has_ended(TaskStage stage) {
   return stage == TaskStage::done || stage == TaskStage::failed || stage == TaskStage::abandoned;
 }
 
+// The step of this batch of which a run with that id is under way.
+std::optional<std::uint64_t> step_under_way(const std::string& id,
+                                            const std::map<std::uint32_t, SubmissionIds>& submissions,
+                                            const TaskBoard& board) {
+  const auto parsed = parse_distributor_id(id);
+  if (!parsed) return std::nullopt;
+  for (const auto& [number, ids] : submissions) {
+    if (ids.base != parsed->base || ids.is_array != parsed->array_step.has_value()) continue;
+    const auto is_it = [&](std::uint64_t step) {
+      const TaskStage stage = board[step].stage;
+      return board[step].submission == number && (stage == TaskStage::queued || stage == TaskStage::running);
+    };
+    if (ids.is_array) {
+      const std::uint64_t step = ids.step_origin + *parsed->array_step;
+      return step < board.size() && is_it(step) ? std::optional(step) : std::nullopt;
+    }
+    for (std::uint64_t step = 0; step < board.size(); ++step) {
+      if (is_it(step)) return step;
+    }
+  }
+  return std::nullopt;
+}
+
+// Behind the batch's rows; they count once they are recorded. Returns how many.
+Result<std::uint64_t> append_rows(const BatchDirectory& batch, std::uint64_t first, const AdditionRequest& request) {
+  auto rows =
+      TaskTableReader::open(addition_data_path(batch, request.token), addition_index_path(batch, request.token));
+  if (!rows) return fail(std::move(rows.error()));
+  const auto count = rows->size();
+  if (!count) return fail(count.error());
+  if (*count > kMaxArrayStep + 1 - std::min(first, kMaxArrayStep + 1)) {
+    return fail(ErrorCode::fix_request,
+                fmt::format("a batch may have {} tasks at most, and has {}; {} more are too many", kMaxArrayStep + 1,
+                            first, *count));
+  }
+  // What a driver appended that died before it was recorded is cut off.
+  auto table = TaskTableWriter::open(batch.task_data_path(), batch.task_index_path(), first);
+  if (!table) return fail(std::move(table.error()));
+  for (std::uint64_t step = 0; step < *count;) {
+    const auto row = rows->row(step);
+    if (!row) return fail(ErrorCode::fix_request, row.error().message);
+    TaskSpec task = **row;
+    if (task.cwd.empty() && request.cwd != batch.info().cwd) task.cwd = request.cwd;
+    for (Dependency& on : task.after) {
+      if (on.step >= *count)
+        return fail(ErrorCode::fix_request, fmt::format("step {} waits for no step of these", step));
+      on.step += static_cast<std::uint32_t>(first);
+    }
+    const std::uint64_t alike = std::min(rows->row_count(), *count - step);
+    if (auto added = table->append(task, alike); !added) return fail(std::move(added.error()));
+    step += alike;
+  }
+  if (auto synced = table->sync(); !synced) return fail(std::move(synced.error()));
+  return *count;
+}
+
 }  // namespace
 
 void BatchRun::look_for_additions() {
@@ -38,27 +94,6 @@ void BatchRun::look_for_additions() {
   }
 }
 
-// The step of this batch of which a run with that id is under way.
-std::optional<std::uint64_t> BatchRun::step_under_way(const std::string& id) const {
-  const auto parsed = parse_distributor_id(id);
-  if (!parsed) return std::nullopt;
-  for (const auto& [number, ids] : submissions_) {
-    if (ids.base != parsed->base || ids.is_array != parsed->array_step.has_value()) continue;
-    const auto is_it = [&](std::uint64_t step) {
-      const TaskStage stage = board_[step].stage;
-      return board_[step].submission == number && (stage == TaskStage::queued || stage == TaskStage::running);
-    };
-    if (ids.is_array) {
-      const std::uint64_t step = ids.step_origin + *parsed->array_step;
-      return step < board_.size() && is_it(step) ? std::optional(step) : std::nullopt;
-    }
-    for (std::uint64_t step = 0; step < board_.size(); ++step) {
-      if (is_it(step)) return step;
-    }
-  }
-  return std::nullopt;
-}
-
 // Errors: fix_request (the answer to who asks), retry_later (nothing of it is in the batch), gave_up.
 Result<AdditionAnswer> BatchRun::add_tasks(const AdditionRequest& request) {
   const auto known = std::find_if(additions_.begin(), additions_.end(),
@@ -66,11 +101,12 @@ Result<AdditionAnswer> BatchRun::add_tasks(const AdditionRequest& request) {
   if (known != additions_.end()) {  // by a driver that died before it could say so
     return AdditionAnswer{known->second.first_step, known->second.count, false};
   }
-  const auto parent = step_under_way(request.parent);
+  const auto parent = step_under_way(request.parent, submissions_, board_);
   if (!parent) {
-    return fail(ErrorCode::fix_request, fmt::format("{} is no run of this batch that is under way; only a task that runs "
-                                                    "can add tasks",
-                                                    request.parent));
+    return fail(ErrorCode::fix_request,
+                fmt::format("{} is no run of this batch that is under way; only a task that runs "
+                            "can add tasks",
+                            request.parent));
   }
   AddedRecord record;
   record.parent = {static_cast<std::uint32_t>(*parent), board_[*parent].submission, 0};
@@ -85,7 +121,7 @@ Result<AdditionAnswer> BatchRun::add_tasks(const AdditionRequest& request) {
     record.first_step = before->second.first_step;
     record.count = before->second.count;
   } else {
-    auto count = append_rows(request);
+    auto count = append_rows(context_.batch, board_.size(), request);
     if (!count) return fail(std::move(count.error()));
     record.first_step = static_cast<std::uint32_t>(board_.size());
     record.count = static_cast<std::uint32_t>(*count);
@@ -97,38 +133,6 @@ Result<AdditionAnswer> BatchRun::add_tasks(const AdditionRequest& request) {
   additions_.emplace(record.parent.step, record);
   if (!was_there) grow(record);
   return AdditionAnswer{record.first_step, record.count, was_there};
-}
-
-// Behind the batch's rows; they count once they are recorded. Returns how many.
-Result<std::uint64_t> BatchRun::append_rows(const AdditionRequest& request) {
-  const BatchDirectory& batch = context_.batch;
-  auto rows = TaskTableReader::open(addition_data_path(batch, request.token), addition_index_path(batch, request.token));
-  if (!rows) return fail(std::move(rows.error()));
-  const auto count = rows->size();
-  if (!count) return fail(count.error());
-  const std::uint64_t first = board_.size();
-  if (*count > kMaxArrayStep + 1 - std::min(first, kMaxArrayStep + 1)) {
-    return fail(ErrorCode::fix_request, fmt::format("a batch may have {} tasks at most, and has {}; {} more are too many",
-                                                    kMaxArrayStep + 1, first, *count));
-  }
-  // What a driver appended that died before it was recorded is cut off.
-  auto table = TaskTableWriter::open(batch.task_data_path(), batch.task_index_path(), first);
-  if (!table) return fail(std::move(table.error()));
-  for (std::uint64_t step = 0; step < *count;) {
-    const auto row = rows->row(step);
-    if (!row) return fail(ErrorCode::fix_request, row.error().message);
-    TaskSpec task = **row;
-    if (task.cwd.empty() && request.cwd != batch.info().cwd) task.cwd = request.cwd;
-    for (Dependency& on : task.after) {
-      if (on.step >= *count) return fail(ErrorCode::fix_request, fmt::format("step {} waits for no step of these", step));
-      on.step += static_cast<std::uint32_t>(first);
-    }
-    const std::uint64_t alike = std::min(rows->row_count(), *count - step);
-    if (auto added = table->append(task, alike); !added) return fail(std::move(added.error()));
-    step += alike;
-  }
-  if (auto synced = table->sync(); !synced) return fail(std::move(synced.error()));
-  return *count;
 }
 
 void BatchRun::grow(const AddedRecord& record) {
@@ -145,7 +149,10 @@ void BatchRun::grow(const AddedRecord& record) {
     const TaskSpec& task = **row;
     const std::uint64_t alike = std::min(table->row_count(), end - step);
     ReadyWork work;
-    work.group = group_of(group_key(task, context_.batch.info().default_resources, plan_.max_parallel));
+    work.group = group_of(
+        group_key(task, context_.batch.info().default_resources, context_.batch.info().priority, plan_.max_parallel));
+    plan_.add_begin(step, alike, task.begin_ns);
+    const bool is_later = task.begin_ns > unix_nanoseconds();
     for (const std::uint64_t stop = step + alike; step < stop; ++step) {
       board_.set_group(step, work.group);
       if (!task.after.empty() && unmet_.empty()) unmet_.resize(end);
@@ -154,6 +161,10 @@ void BatchRun::grow(const AddedRecord& record) {
         ++unmet_[step];
       }
       if (!task.after.empty()) continue;
+      if (is_later) {
+        let_start(static_cast<std::uint32_t>(step));
+        continue;
+      }
       board_.set_stage(step, TaskStage::ready);
       work.steps.append(step);
     }

@@ -38,6 +38,14 @@ bool is_wanted(const TaskSelection& selection, TaskStage stage) {
   return stage == TaskStage::queued ? selection.queued : selection.waiting;
 }
 
+bool is_before_begin(const BatchPlan& plan, std::uint64_t step) {
+  return plan.begin_of(step) > unix_nanoseconds();
+}
+
+std::string begin_text(const BatchPlan& plan, std::uint64_t step) {
+  return "it is not to start before " + ledger::utc_text(plan.begin_of(step));
+}
+
 }  // namespace
 
 bool TaskSelection::want_stage(std::string_view name) {
@@ -107,6 +115,10 @@ void BatchRun::end_cancelling(std::uint64_t step) {
 void BatchRun::drop_unready() {
   ready_.keep_if([this](std::uint64_t step) { return board_[step].stage == TaskStage::ready; });
   std::erase_if(delayed_, [this](const auto& item) { return board_[item.second].stage != TaskStage::delayed; });
+  for (auto& [begin, steps] : not_begun_) {
+    std::erase_if(steps, [this](std::uint32_t step) { return board_[step].stage != TaskStage::delayed; });
+  }
+  std::erase_if(not_begun_, [](const auto& item) { return item.second.empty(); });
 }
 
 std::uint64_t BatchRun::hold(const TaskSelection& selection) {
@@ -149,10 +161,7 @@ std::uint64_t BatchRun::release(const TaskSelection& selection) {
     if (auto id = id_of(step)) queued.push_back(std::move(*id));
   });
   if (record.steps.empty()) return 0;
-  for (const std::uint32_t step : free) {
-    const auto due = retries_.find(step);
-    delay(step, due == retries_.end() ? 0 : due->second.not_before_ns);
-  }
+  for (const std::uint32_t step : free) let_start(step);
   if (!queued.empty()) calls_.release(kReleaseCall, std::move(queued));
   record.at_ns = unix_nanoseconds();
   context_.log.note(record);
@@ -208,7 +217,7 @@ std::uint64_t BatchRun::run_again(const TaskSelection& selection, std::optional<
   if (again.empty()) return 0;
   reopen_dependents(again);
   for (const std::uint32_t step : again) {
-    if (unmet_.empty() || unmet_[step] == 0) make_ready(step);
+    if (unmet_.empty() || unmet_[step] == 0) let_start(step);
   }
   has_news_ = true;
   return again.size();
@@ -258,29 +267,32 @@ void BatchRun::for_each_unended(const TaskSelection& selection, std::size_t most
 
 std::string BatchRun::explain(std::uint64_t step) const {
   const TaskCell& cell = board_[step];
+  const auto patience = context_.settings.retry.triage.patience;
   switch (cell.stage) {
     case TaskStage::waiting:
       return explain_waiting(step);
     case TaskStage::ready:
       return explain_ready(step);
     case TaskStage::delayed: {
+      if (is_before_begin(plan_, step)) return begin_text(plan_, step);
       const auto due = retries_.find(static_cast<std::uint32_t>(step));
       return "it runs again after " + ledger::utc_text(due == retries_.end() ? 0 : due->second.not_before_ns);
     }
     case TaskStage::held:
-      return "it is held; allot release lets it go on";
+      return "it is held; allot release lets it go on" +
+             (is_before_begin(plan_, step) ? ", and " + begin_text(plan_, step) : "");
     case TaskStage::queued: {
       if (pending_.count(cell.submission) != 0) return "its submission has not been answered yet";
       const auto id = id_of(step);
       if (!id) break;
-      if (std::string silence = explain_silence(step); !silence.empty()) return silence;
+      if (std::string silence = triage_.explain(step, patience); !silence.empty()) return silence;
       const auto reasons = context_.distributor.explain_pending({*id});
       if (!reasons) return reasons.error().message;
       const auto found = reasons->find(*id);
       return found == reasons->end() ? "it is about to run" : found->second;
     }
     case TaskStage::running:
-      if (std::string silence = explain_silence(step); !silence.empty()) return silence;
+      if (std::string silence = triage_.explain(step, patience); !silence.empty()) return silence;
       return cell.is_cancelled ? "it is being ended" : "it runs";
     case TaskStage::done:
     case TaskStage::failed:
@@ -305,7 +317,8 @@ std::string BatchRun::explain_waiting(std::uint64_t step) const {
   if (count == 0) return "the driver has not come to it yet";
   const std::string more = count > 5 ? fmt::format(" and {} more", count - 5) : "";
   const std::string held = board_[step].is_held ? "; it is held, too" : "";
-  return fmt::format("it waits for the end of step{} {}{}{}", count == 1 ? "" : "s", causes, more, held);
+  const std::string begin = is_before_begin(plan_, step) ? "; and " + begin_text(plan_, step) : "";
+  return fmt::format("it waits for the end of step{} {}{}{}{}", count == 1 ? "" : "s", causes, more, held, begin);
 }
 
 std::string BatchRun::explain_ready(std::uint64_t step) const {

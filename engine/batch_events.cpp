@@ -100,7 +100,7 @@ void BatchRun::release_dependents(std::uint64_t step) {
       const TaskCell& dependent = board_[edge.dependent];
       if (dependent.stage != TaskStage::waiting || dependent.is_left_out) return;
       if (judge_dependency(edge.kind, is_done) == DependencyVerdict::satisfied) {
-        if (--unmet_[edge.dependent] == 0) make_ready(edge.dependent);
+        if (--unmet_[edge.dependent] == 0) let_start(edge.dependent);
         return;
       }
       abandon(edge.dependent, cause);

@@ -56,8 +56,9 @@ class BatchFields {
   std::map<std::uint32_t, RetryState> retries_;                    // by step
   std::vector<FailureNote> undecided_;
   std::multimap<std::chrono::steady_clock::time_point, std::uint32_t> delayed_;  // steps, by when they may run
-  std::map<GroupKey, std::uint32_t> more_groups_;                                // made for what grew
-  std::optional<TaskTableReader> table_;                                         // for tasks' own rules
+  std::map<std::int64_t, std::vector<std::uint32_t>> not_begun_;  // steps that wait for their begin, by Unix time
+  std::map<GroupKey, std::uint32_t> more_groups_;                 // made for what grew
+  std::optional<TaskTableReader> table_;                          // for tasks' own rules
   bool only_singles_ = false;
 
   const std::uint32_t number_;

@@ -59,7 +59,7 @@ Result<BatchPlan> write_tasks(const std::string& data_path, const std::string& i
   if (!table) return fail(std::move(table.error()));
   auto rules = parse_retry_rules(info.retry);
   if (!rules) return fail(rules.error());
-  TaskCollector collector(std::move(*table), info.default_resources, std::move(*rules));
+  TaskCollector collector(std::move(*table), info.default_resources, std::move(*rules), info.priority);
   if (auto delivered = source.deliver(collector); !delivered) return fail(std::move(delivered.error()));
   const std::uint64_t count = collector.size();
   if (count == 0) return fail(ErrorCode::not_available, source.name() + ": holds no tasks");

@@ -41,7 +41,8 @@ struct ReadTasks {
 };
 
 /// What make_batch would make, without a batch: read and planned by the same code, kept in files without a name. Of
-/// `info` only the default resources and the retry rules count. Errors: as make_batch, but for those of a directory.
+/// `info` only the default resources, the retry rules and the priority count. Errors: as make_batch, but for those of a
+/// directory.
 Result<ReadTasks> read_tasks(const BatchInfo& info, TaskSource& source);
 
 }  // namespace allot

@@ -2,6 +2,7 @@
 #include "engine/batch_plan.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -24,9 +25,31 @@ RequestedResources with_defaults(const RequestedResources& own, const RequestedR
   return merged;
 }
 
-GroupKey group_key(const TaskSpec& task, const RequestedResources& defaults,
+void BatchPlan::add_begin(std::uint64_t first_step, std::uint64_t count, std::int64_t begin_ns) {
+  if (begin_ns == 0) return;
+  auto* const last = begins.empty() ? nullptr : &begins.back();
+  if (last != nullptr && last->begin_ns == begin_ns && last->first_step + last->count == first_step) {
+    last->count += count;
+  } else {
+    begins.push_back({first_step, count, begin_ns});
+  }
+}
+
+std::int64_t BatchPlan::begin_of(std::uint64_t step) const {
+  const auto behind = std::upper_bound(begins.begin(), begins.end(), step,
+                                       [](std::uint64_t of, const PlannedBegin& one) { return of < one.first_step; });
+  if (behind == begins.begin()) return 0;
+  const PlannedBegin& last = *std::prev(behind);
+  return step - last.first_step < last.count ? last.begin_ns : 0;
+}
+
+GroupKey group_key(const TaskSpec& task, const RequestedResources& defaults, std::int32_t priority,
                    std::map<std::string, std::uint32_t>& max_parallel) {
-  GroupKey key{with_defaults(task.resources, defaults), task.priority, {}};
+  // Both may be as large as they can be; more than that is as good as that.
+  const std::int64_t sum = std::int64_t{task.priority} + priority;
+  GroupKey key{with_defaults(task.resources, defaults),
+               static_cast<std::int32_t>(std::clamp<std::int64_t>(sum, INT32_MIN, INT32_MAX)),
+               {}};
   if (task.max_parallel > 0) {
     key.limited_name = task.name;
     // Where tasks of one name differ, the least counts.
@@ -47,17 +70,18 @@ std::size_t PlanBuilder::group_of(GroupKey key) {
 }
 
 void PlanBuilder::add(std::uint64_t first_step, std::uint64_t count, const TaskSpec& task, std::uint32_t round) {
-  GroupKey key = group_key(task, defaults_, plan_.max_parallel);
+  GroupKey key = group_key(task, defaults_, priority_, plan_.max_parallel);
   key.round = round;
   plan_.groups[group_of(std::move(key))].steps.append_range(first_step, count);
   plan_.task_count = first_step + count;
+  plan_.add_begin(first_step, count, task.begin_ns);
   for (const auto& dependency : task.after) {
     for (std::uint64_t i = 0; i < count; ++i) plan_.graph.add(static_cast<std::uint32_t>(first_step + i), dependency);
   }
 }
 
 void PlanBuilder::add_plain(std::uint64_t first_step, std::uint64_t count) {
-  if (!plain_group_) plain_group_ = group_of({with_defaults({}, defaults_), 0, {}});
+  if (!plain_group_) plain_group_ = group_of(group_key({}, defaults_, priority_, plan_.max_parallel));
   plan_.groups[*plain_group_].steps.append_range(first_step, count);
   plan_.task_count = first_step + count;
 }

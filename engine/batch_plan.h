@@ -38,26 +38,41 @@ struct PlannedGroup {
   GroupKey key() const { return {resources, priority, limited_name, round}; }
 };
 
+/// Steps in a row that do not start before a time.
+struct PlannedBegin {
+  std::uint64_t first_step = 0;
+  std::uint64_t count = 0;
+  std::int64_t begin_ns = 0;  ///< Unix time
+};
+
 struct BatchPlan {
   std::uint64_t task_count = 0;
   bool is_array = true;  ///< false: one task that is no array element
   std::vector<PlannedGroup> groups;
   DependencyGraph graph;                              ///< sealed
   std::map<std::string, std::uint32_t> max_parallel;  ///< by name: tasks queued or running at once
+  std::vector<PlannedBegin> begins;                   ///< of the tasks that have one, ascending
+
+  /// Unix time before which the step does not start; 0: it has none.
+  std::int64_t begin_of(std::uint64_t step) const;
+  /// Of steps behind those that it has; 0: none.
+  void add_begin(std::uint64_t first_step, std::uint64_t count, std::int64_t begin_ns);
 };
 
 /// `own` where it states something, else `defaults`; pass-through options are joined, own first.
 RequestedResources with_defaults(const RequestedResources& own, const RequestedResources& defaults);
 
-/// Where a task belongs; its max_parallel goes into `max_parallel`.
-GroupKey group_key(const TaskSpec& task, const RequestedResources& defaults,
+/// Where a task of a batch with that priority belongs; its max_parallel goes into `max_parallel`.
+GroupKey group_key(const TaskSpec& task, const RequestedResources& defaults, std::int32_t priority,
                    std::map<std::string, std::uint32_t>& max_parallel);
 PlannedGroup group_of_key(const GroupKey& key);
 
 /// Sorts steps into groups as they come, ascending. Not thread-safe.
 class PlanBuilder {
  public:
-  explicit PlanBuilder(RequestedResources defaults) : defaults_(std::move(defaults)) {}
+  /// `priority`: the batch's, which is added to that of each task.
+  explicit PlanBuilder(RequestedResources defaults, std::int32_t priority = 0)
+      : defaults_(std::move(defaults)), priority_(priority) {}
 
   void add(std::uint64_t first_step, std::uint64_t count, const TaskSpec& task, std::uint32_t round = 0);
   /// For steps that state no resources and wait for nothing.
@@ -71,6 +86,7 @@ class PlanBuilder {
   std::size_t group_of(GroupKey key);
 
   RequestedResources defaults_;
+  std::int32_t priority_;
   BatchPlan plan_;
   std::map<GroupKey, std::size_t> groups_;
   std::optional<std::size_t> plain_group_;
@@ -79,10 +95,11 @@ class PlanBuilder {
 /// Appends tasks to the table and plans them at once. Refuses more tasks than an array may have steps.
 class TaskCollector {
  public:
-  /// `rules`: the batch's own; what they say of exit codes that mean success goes into every row.
-  TaskCollector(TaskTableWriter table, RequestedResources defaults, RetryRules rules = {})
+  /// `rules`: the batch's own; what they say of exit codes that mean success goes into every row. `priority`: as of a
+  /// PlanBuilder.
+  TaskCollector(TaskTableWriter table, RequestedResources defaults, RetryRules rules = {}, std::int32_t priority = 0)
       : table_(std::move(table)),
-        builder_(std::move(defaults)),
+        builder_(std::move(defaults), priority),
         rules_(std::move(rules)),
         success_codes_(allot::success_codes(rules_)) {}
 

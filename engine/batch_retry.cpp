@@ -134,14 +134,32 @@ std::uint32_t BatchRun::group_of(GroupKey key) {
   return known->second;
 }
 
+// What waits for no other task: at its time.
+void BatchRun::let_start(std::uint32_t step) {
+  const auto due = retries_.find(step);
+  delay(step, due == retries_.end() ? 0 : due->second.not_before_ns);
+}
+
 void BatchRun::delay(std::uint32_t step, std::int64_t not_before_ns) {
-  const std::int64_t left = not_before_ns - unix_nanoseconds();
-  if (not_before_ns == 0 || left <= 0 || board_[step].is_held) return make_ready(step);
+  if (board_[step].is_held) return make_ready(step);
+  const std::int64_t now = unix_nanoseconds();
+  if (const std::int64_t begin = plan_.begin_of(step); begin > now) {
+    board_.set_stage(step, TaskStage::delayed);
+    // By the time of day, which a machine that slept, or whose clock was set, has to look at again.
+    not_begun_[begin].push_back(step);
+    return;
+  }
+  const std::int64_t left = not_before_ns - now;
+  if (not_before_ns == 0 || left <= 0) return make_ready(step);
   board_.set_stage(step, TaskStage::delayed);
   delayed_.emplace(Clock::now() + std::chrono::nanoseconds(left), step);
 }
 
 void BatchRun::release_delayed() {
+  while (!not_begun_.empty() && not_begun_.begin()->first <= unix_nanoseconds()) {
+    const auto begun = not_begun_.extract(not_begun_.begin());
+    for (const std::uint32_t step : begun.mapped()) let_start(step);
+  }
   const auto now = Clock::now();
   while (!delayed_.empty() && delayed_.begin()->first <= now) {
     const std::uint32_t step = delayed_.begin()->second;

@@ -31,8 +31,6 @@ BatchRun::BatchRun(const DriverContext& context, BatchState state, std::uint32_t
   triage_.next_look = began_ + context_.settings.retry.triage.interval;
 }
 
-BatchRun::~BatchRun() = default;
-
 void BatchRun::begin() {
   seed();
   cancel_adopted();
@@ -73,7 +71,8 @@ bool BatchRun::is_over() const {
   if (stop_requests_ > 0 && is_stopped()) return true;
   if (under_way() > 0) return false;
   return stop_requests_ > 0 || result_.trouble ||
-         (ready_.empty() && pending_.empty() && delayed_.empty() && board_.count(TaskStage::held) == 0);
+         (ready_.empty() && pending_.empty() && delayed_.empty() && not_begun_.empty() &&
+          board_.count(TaskStage::held) == 0);
 }
 
 BatchRun::Clock::time_point BatchRun::next_due() const {
@@ -84,6 +83,10 @@ BatchRun::Clock::time_point BatchRun::next_due() const {
     if (pending.again_at) no_later_than(*pending.again_at);
   }
   if (!delayed_.empty()) no_later_than(delayed_.begin()->first);
+  if (!not_begun_.empty()) {
+    const std::int64_t left = not_begun_.begin()->first - unix_nanoseconds();
+    no_later_than(now + std::chrono::nanoseconds(std::max<std::int64_t>(left, 0)));
+  }
   if (log_fault_.is_on) no_later_than(log_fault_.again_at);
   if (const auto left = wait_until_begin(); left.count() > 0) no_later_than(now + left);
   if (is_ending()) no_later_than(now + kStopInterval);
@@ -161,7 +164,7 @@ void BatchRun::record_end() {
   ended.reason = result_.trouble                      ? "stopped: " + result_.trouble->message
                  : stop_requests_ > 0                 ? "cancelled"
                  : progress().ended() < board_.size() ? "what was asked for has ended"
-                                                      : "all tasks ended";
+                                                      : kAllEnded;
   ended.at_ns = unix_nanoseconds();
   context_.log.note(ended);
   ALLOT_FAULT_POINT("driver_end");

@@ -7,7 +7,6 @@
 #include <functional>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "engine/addition.h"
 #include "engine/batch_fields.h"
@@ -26,10 +25,10 @@ class BatchRun : private BatchFields {
 
   /// `number`: the driver's own for it. `submitter` and `bell` belong to the driver; without a submitter it gives up.
   BatchRun(const DriverContext& context, BatchState state, std::uint32_t number, Submitter* submitter, Bell& bell);
-  ~BatchRun();
 
   const std::string& path() const { return context_.batch.path(); }
   std::uint32_t number() const { return number_; }
+  std::int32_t priority() const { return context_.batch.info().priority; }  ///< the batch's own
 
   void begin();
   /// Submits, ends what is to be ended, records. After it `due` is new.
@@ -42,8 +41,7 @@ class BatchRun : private BatchFields {
   BatchResult finish();
   BatchProgress progress() const;
   std::uint64_t under_way() const { return board_.count(TaskStage::queued) + board_.count(TaskStage::running); }
-  /// How many more tasks the cluster takes until the next advance().
-  void set_room(std::uint64_t room) { room_ = room; }
+  void set_room(std::uint64_t room) { room_ = room; }  ///< tasks that the cluster takes until the next advance()
 
   // What the driver hears.
   void take_event(const Event& event);
@@ -95,24 +93,16 @@ class BatchRun : private BatchFields {
   void find_out(const Submission& submission, const Error& error);
   const std::optional<std::string>& unfit_reason(std::uint32_t group);
 
-  // batch_events.cpp
-  /// `is_verdict`: the driver's own, which no record of a worker node tells.
-  void take_end(const Event& event, bool is_verdict = false);
-
   // batch_additions.cpp
   void look_for_additions();
-  std::optional<std::uint64_t> step_under_way(const std::string& id) const;
   Result<AdditionAnswer> add_tasks(const AdditionRequest& request);
-  Result<std::uint64_t> append_rows(const AdditionRequest& request);
   void grow(const AddedRecord& record);
   bool wait_for_added(std::uint64_t step);
 
   // batch_triage.cpp
   void look_for_silent_tasks();
   void take_snapshot(const Result<Snapshot>& snapshot);
-  void hear_overdue();
   void take_findings(Result<std::vector<TriageFinding>> findings);
-  std::string explain_silence(std::uint64_t step) const;
 
   // batch_retry.cpp
   bool retry(std::uint64_t step, const ExitInfo& info, bool has_started);
@@ -123,8 +113,12 @@ class BatchRun : private BatchFields {
   std::uint32_t group_of(GroupKey key);
   void decide_undecided();
   void delay(std::uint32_t step, std::int64_t not_before_ns);
+  void let_start(std::uint32_t step);
   void release_delayed();
 
+  // batch_events.cpp
+  /// `is_verdict`: the driver's own, which no record of a worker node tells.
+  void take_end(const Event& event, bool is_verdict = false);
   void settle(std::uint64_t step, const ExitInfo& info);
   void release_dependents(std::uint64_t step);
   void abandon(std::uint32_t step, std::uint32_t cause);

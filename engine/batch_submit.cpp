@@ -23,6 +23,7 @@ void BatchRun::seed() {
       if (board_[edge.dependent].stage == TaskStage::waiting) ++unmet_[edge.dependent];
     });
   }
+  const std::int64_t now = unix_nanoseconds();
   for (std::size_t group = 0; group < plan_.groups.size(); ++group) {
     ReadyWork first;
     first.group = static_cast<std::uint32_t>(group);
@@ -32,10 +33,9 @@ void BatchRun::seed() {
       if (board_[step].stage == TaskStage::running) running_.insert(static_cast<std::uint32_t>(step));
       const TaskCell& cell = board_[step];
       if (cell.stage != TaskStage::waiting || cell.is_left_out || (!unmet_.empty() && unmet_[step] > 0)) return;
-      if (const auto due = retries_.find(static_cast<std::uint32_t>(step)); due != retries_.end()) {
-        return delay(due->first, due->second.not_before_ns);
-      }
-      if (cell.attempt > 0 || cell.is_held) return make_ready(step);
+      // One by one only what is not like the others.
+      const bool has_history = cell.attempt > 0 || retries_.count(static_cast<std::uint32_t>(step)) != 0;
+      if (has_history || cell.is_held || plan_.begin_of(step) > now) return let_start(static_cast<std::uint32_t>(step));
       board_.set_stage(step, TaskStage::ready);
       first.steps.append(step);
     });

@@ -6,7 +6,6 @@
 
 #include "engine/batch_run.h"
 #include "ledger/time_text.h"
-#include "protocol/units.h"
 
 namespace allot {
 namespace {
@@ -82,17 +81,9 @@ void BatchRun::take_snapshot(const Result<Snapshot>& snapshot) {
     }
     ++found->second.misses;
   }
-  hear_overdue();
-  if (triage_.suspects.empty()) return;
-  const auto soon = std::clamp(rules.patience / 4, kShortestPause, std::max(kShortestPause, rules.interval));
-  triage_.next_look = std::min(triage_.next_look, now + soon);
-}
-
-void BatchRun::hear_overdue() {
-  const auto now = Clock::now();
   std::vector<SilentTask> overdue;
   for (auto& [step, suspect] : triage_.suspects) {
-    if (suspect.misses < kFewestMisses || now - suspect.since < context_.settings.retry.triage.patience) continue;
+    if (suspect.misses < kFewestMisses || now - suspect.since < rules.patience) continue;
     auto id = id_of(step);
     if (!id) continue;
     overdue.push_back({step, suspect.submission, std::move(*id),
@@ -101,6 +92,9 @@ void BatchRun::hear_overdue() {
     if (overdue.size() == kMostHeard) break;
   }
   if (!overdue.empty()) calls_.hear(kHearCall, context_.batch, std::move(overdue));
+  if (triage_.suspects.empty()) return;
+  const auto soon = std::clamp(rules.patience / 4, kShortestPause, std::max(kShortestPause, rules.interval));
+  triage_.next_look = std::min(triage_.next_look, now + soon);
 }
 
 void BatchRun::take_findings(Result<std::vector<TriageFinding>> findings) {
@@ -125,15 +119,6 @@ void BatchRun::take_findings(Result<std::vector<TriageFinding>> findings) {
     }
     take_end(end, !finding.has_record);
   }
-}
-
-std::string BatchRun::explain_silence(std::uint64_t step) const {
-  const auto found = triage_.suspects.find(static_cast<std::uint32_t>(step));
-  if (found == triage_.suspects.end()) return "";
-  return fmt::format(
-      "it went silent: the distributor does not have it any more since {}, and has told no end; if it does not come "
-      "back its witnesses are heard {} later",
-      ledger::utc_text(found->second.since_ns), format_duration(context_.settings.retry.triage.patience.count()));
 }
 
 }  // namespace allot

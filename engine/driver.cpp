@@ -38,8 +38,11 @@ Result<void> Driver::begin() {
 
 BatchRun& Driver::add(const DriverContext& context, BatchState state) {
   const std::uint32_t number = next_number_++;
-  batches_.push_back(std::make_unique<BatchRun>(context, std::move(state), number, submitter_.get(), bell_));
-  BatchRun& run = *batches_.back();
+  auto made = std::make_unique<BatchRun>(context, std::move(state), number, submitter_.get(), bell_);
+  BatchRun& run = *made;
+  const auto behind = std::upper_bound(batches_.begin(), batches_.end(), run.priority(),
+                                       [](std::int32_t of, const auto& other) { return of > other->priority(); });
+  batches_.insert(behind, std::move(made));
   by_path_[context.batch.path()] = &run;
   by_number_[number] = &run;
   if (no_threads_) {
@@ -126,6 +129,7 @@ bool Driver::take_events() {
   return !events->empty();
 }
 
+// In the order of the batches' priorities: those that come first get what room there is.
 void Driver::share_room() {
   if (!max_running_) return;
   std::uint64_t under_way = 0;

@@ -37,6 +37,7 @@ class Driver {
   BatchRun& add(const DriverContext& context, BatchState state);
   /// The batch at that path; null if it is not driven here.
   BatchRun* find(const std::string& batch_path);
+  /// Those of higher priority first, equal ones as they came.
   const std::vector<std::unique_ptr<BatchRun>>& batches() const { return batches_; }
   /// From now on events of a batch that is about to be added are kept for it, until add() or forget().
   void expect(const std::string& batch_path) { expected_[batch_path]; }

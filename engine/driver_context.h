@@ -25,6 +25,9 @@
 
 namespace allot {
 
+/// What a driver says as it leaves a batch of which nothing is left to do.
+inline constexpr const char* kAllEnded = "all tasks ended";
+
 struct RunSettings {
   std::chrono::milliseconds grace{5000};                 ///< from TERM to KILL when the batch is cancelled
   RetryPolicy retry;                                     ///< the cluster's table with the batch's own rules

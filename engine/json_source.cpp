@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/driver_log.h"
 #include "engine/json_task.h"
 #include "engine/nearest_name.h"
 #include "protocol/distributor_id.h"
@@ -91,7 +92,7 @@ class JsonSource final : public TaskSource {
         ++skipped_;
         continue;
       }
-      auto task = read_json_task(**item, name(), reader_.number(), base_directory_, faults);
+      auto task = read_json_task(**item, name(), reader_.number(), base_directory_, now_ns_, faults);
       if (!task) continue;
       if (auto used = use(*task); !used) return used;
     }
@@ -172,6 +173,7 @@ class JsonSource final : public TaskSource {
 
   DelimitedReader reader_;
   std::string base_directory_;
+  const std::int64_t now_ns_ = unix_nanoseconds();  // one for all, whenever they are read
   std::uint64_t count_ = 0;
   std::uint64_t skipped_ = 0;
   std::unordered_map<std::string, Name> names_;

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "engine/begin_time.h"
 #include "engine/nearest_name.h"
 #include "engine/retry_policy.h"
 #include "protocol/units.h"
@@ -113,8 +114,12 @@ std::string type_of(const Json& value) {
 class TaskReader {
  public:
   TaskReader(const std::string& source_name, std::uint64_t line_number, const std::string& base_directory,
-             InputFaults& faults)
-      : source_name_(source_name), line_number_(line_number), base_directory_(base_directory), faults_(faults) {}
+             std::int64_t now_ns, InputFaults& faults)
+      : source_name_(source_name),
+        line_number_(line_number),
+        base_directory_(base_directory),
+        now_ns_(now_ns),
+        faults_(faults) {}
 
   std::optional<JsonTask> read(std::string_view line) {
     const std::optional<Json> value = parse(line);
@@ -165,9 +170,9 @@ class TaskReader {
   }
 
   void read_keys(const Json& object) {
-    static const std::vector<std::string> kKeys = {"command", "name",       "env",       "cwd",         "stdin",
-                                                   "stdout",  "stderr",     "resources", "timeout",     "after",
-                                                   "retry",   "exit_codes", "priority",  "max_parallel"};
+    static const std::vector<std::string> kKeys = {"command", "name",       "env",       "cwd",          "stdin",
+                                                   "stdout",  "stderr",     "resources", "timeout",      "after",
+                                                   "retry",   "exit_codes", "priority",  "max_parallel", "begin"};
     const bool has_runtime =
         object.contains("resources") && object["resources"].is_object() && object["resources"].contains("runtime");
     for (const auto& [key, value] : object.items()) {
@@ -201,6 +206,8 @@ class TaskReader {
         read_priority(value);
       } else if (key == "max_parallel") {
         read_max_parallel(value);
+      } else if (key == "begin") {
+        read_begin(value);
       } else if (key == "exit_codes") {
         read_exit_codes(value);
       } else {
@@ -371,6 +378,18 @@ class TaskReader {
     task_.spec.max_parallel = value.get<std::uint32_t>();
   }
 
+  void read_begin(const Json& value) {
+    if (!value.is_string() && !is_number(value)) {
+      return fault("begin",
+                   "must be a time such as \"2027-01-31T20:00\", or how long from now, such as \"10m\" or a "
+                   "number of seconds, not " +
+                       type_of(value));
+    }
+    const auto begin = parse_begin(value.is_string() ? value.get<std::string>() : number_text(value), now_ns_);
+    if (!begin) return fault("begin", begin.error().message);
+    task_.spec.begin_ns = *begin;
+  }
+
   static std::string shown(const Json& value) { return is_number(value) ? number_text(value) : type_of(value); }
 
   // "exit_codes": {"75": "retry"}
@@ -457,6 +476,7 @@ class TaskReader {
   const std::string& source_name_;
   std::uint64_t line_number_;
   const std::string& base_directory_;
+  const std::int64_t now_ns_;
   InputFaults& faults_;
   JsonTask task_;
   RetryRules rules_;
@@ -466,8 +486,8 @@ class TaskReader {
 }  // namespace
 
 std::optional<JsonTask> read_json_task(std::string_view line, const std::string& source_name, std::uint64_t line_number,
-                                       const std::string& base_directory, InputFaults& faults) {
-  return TaskReader(source_name, line_number, base_directory, faults).read(line);
+                                       const std::string& base_directory, std::int64_t now_ns, InputFaults& faults) {
+  return TaskReader(source_name, line_number, base_directory, now_ns, faults).read(line);
 }
 
 }  // namespace allot

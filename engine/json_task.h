@@ -27,8 +27,8 @@ struct JsonTask {
 
 /// Reads one line, an object. `base_directory` is what relative paths start from: `cwd` from it, the other paths from
 /// the task's own cwd. Every fault is added to `faults` as "NAME:LINE: KEY: …" (":COLUMN" for invalid JSON); nothing is
-/// returned then.
+/// returned then. `now_ns`: Unix time that a `begin` such as "10m" counts from.
 std::optional<JsonTask> read_json_task(std::string_view line, const std::string& source_name, std::uint64_t line_number,
-                                       const std::string& base_directory, InputFaults& faults);
+                                       const std::string& base_directory, std::int64_t now_ns, InputFaults& faults);
 
 }  // namespace allot

@@ -283,7 +283,7 @@ class Recovery {
     auto table = TaskTableReader::open(context_.batch.task_data_path(), context_.batch.task_index_path());
     if (!table) return fail(std::move(table.error()));
     const TaskBoard& board = recovered_.state.board;
-    PlanBuilder builder(context_.batch.info().default_resources);
+    PlanBuilder builder(context_.batch.info().default_resources, context_.batch.info().priority);
     std::uint64_t damaged = 0;
     for (std::uint64_t step = 0; step < fold.size(); ++step) {
       const TaskStage stage = board[step].stage;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "engine/triage.h"
 
+#include <fmt/format.h>
+
 #include "ledger/detail_reader.h"
 #include "ledger/fold.h"
 #include "ledger/time_text.h"
+#include "protocol/units.h"
 
 namespace allot {
 namespace {
@@ -68,6 +71,15 @@ Result<std::vector<TriageFinding>> hear_witnesses(const BatchDirectory& batch, C
     findings.push_back(std::move(finding));
   }
   return findings;
+}
+
+std::string Triage::explain(std::uint64_t step, std::chrono::milliseconds patience) const {
+  const auto found = suspects.find(static_cast<std::uint32_t>(step));
+  if (found == suspects.end()) return "";
+  return fmt::format(
+      "it went silent: the distributor does not have it any more since {}, and has told no end; if it does not come "
+      "back its witnesses are heard {} later",
+      ledger::utc_text(found->second.since_ns), format_duration(patience.count()));
 }
 
 }  // namespace allot

@@ -46,6 +46,9 @@ struct Triage {
   std::vector<SilentTask> asked;              ///< what the question under way is about
   std::uint64_t cursor = 0;                   ///< where the next question about queued tasks begins
   Clock::time_point next_look{};
+
+  /// Of a step that is silent: what that means for it; empty for others.
+  std::string explain(std::uint64_t step, std::chrono::milliseconds patience) const;
 };
 
 }  // namespace allot

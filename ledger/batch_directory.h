@@ -35,6 +35,7 @@ struct BatchInfo {
   RequestedResources default_resources;      ///< of tasks that state none themselves, field by field
   std::string retry;                         ///< rules of the batch, as engine/retry_policy.h writes them
   std::optional<std::uint32_t> max_running;  ///< tasks queued or running at once, instead of the cluster's
+  std::int32_t priority = 0;                 ///< beside other batches: added to that of each task
   std::int64_t begin_ns = 0;                 ///< Unix time before which nothing is submitted; 0: at once
   /// What files of the tasks do not get; of the maker where nothing is given. Batches made before it was kept have
   /// none: their tasks get that of whoever drives them.

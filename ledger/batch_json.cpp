@@ -97,6 +97,8 @@ class Fields {
       }
     } else if (!value->is_number_integer() || std::is_unsigned_v<T>) {
       return wrong(key, std::is_unsigned_v<T> ? "a whole number, 0 or more" : "a whole number");
+    } else if (value->get<std::int64_t>() < static_cast<std::int64_t>(std::numeric_limits<T>::min())) {
+      return wrong(key, "a larger number");
     }
     into = value->get<T>();
   }
@@ -206,6 +208,7 @@ std::string to_json(const BatchInfo& info) {
   };
   if (!info.retry.empty()) object["retry"] = text_to_json(info.retry);
   if (info.max_running) object["max_running"] = *info.max_running;
+  if (info.priority != 0) object["priority"] = info.priority;
   if (info.begin_ns != 0) object["begin_ns"] = info.begin_ns;
   if (info.umask) object["umask"] = octal(*info.umask);
   return object.dump(2) + "\n";
@@ -241,6 +244,7 @@ Result<BatchInfo> parse_batch_info(std::string_view text, const std::string& pat
   fields.read("created_ns", info.created_ns);
   fields.read_if_there("retry", info.retry);
   fields.read_if_there("max_running", info.max_running);
+  if (object->contains("priority")) fields.read("priority", info.priority);
   if (object->contains("begin_ns")) fields.read("begin_ns", info.begin_ns);
   if (std::string mask; object->contains("umask")) {
     fields.read("umask", mask);

@@ -108,6 +108,7 @@ struct HeldRecord {
 struct CancelledRecord {
   StepRanges steps;
   std::int64_t at_ns = 0;
+  bool cancelled = true;  ///< false: the user has asked for it, and some driver is to do so
 };
 
 /// How many tasks of the batch may be queued or running at once, from now on.

@@ -136,7 +136,7 @@ void FoldBuilder::apply_mark(const DriverAct& act) {
       if (act.kind == DriverAct::Kind::held) {
         fold_.tasks_[step].is_held = act.started;
       } else {
-        fold_.tasks_[step].is_cancelled = true;
+        fold_.tasks_[step].is_cancelled = act.started;
       }
     }
   }

@@ -224,6 +224,7 @@ PayloadAnswer FoldBuilder::take(std::string_view payload, Place place) {
     acts_.push_back(act);
   } else if (auto* cancelled = std::get_if<CancelledRecord>(&record)) {
     act.kind = DriverAct::Kind::cancelled;
+    act.started = cancelled->cancelled;
     act.list = static_cast<std::uint32_t>(step_lists_.size());
     step_lists_.push_back(std::move(cancelled->steps));
     acts_.push_back(act);

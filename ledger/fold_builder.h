@@ -54,7 +54,7 @@ class FoldBuilder {
     Kind kind = Kind::intent;
     ExitClass exit_class = ExitClass::lost;
     std::uint8_t number = 0;
-    bool started = false;    // verdict: of a run that began; held: held and not released
+    bool started = false;    // verdict: of a run that began; held: held and not released; cancelled: not taken back
     RunKey key;              // intent and withdrawn: the submission alone; throttle: the limit in its place
     std::uint32_t list = 0;  // withdrawn, held, cancelled: index into step_lists_; added: of additions
     Place place;

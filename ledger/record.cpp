@@ -399,11 +399,14 @@ void decode(Decoder& in, ThrottleRecord& r) {
 void encode(Encoder& out, const CancelledRecord& r, Ranges ranges) {
   out.put(r.at_ns);
   put_ranges(out, ranges);
+  out.put(static_cast<std::uint8_t>(r.cancelled));
 }
 
 void decode(Decoder& in, CancelledRecord& r) {
   r.at_ns = in.get<std::int64_t>();
   r.steps = get_ranges(in);
+  if (in.left() == 0) return;  // written before it could be taken back
+  r.cancelled = in.get<std::uint8_t>() != 0;
 }
 
 void encode(Encoder& out, const AddedRecord& r, Ranges) {

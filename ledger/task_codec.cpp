@@ -38,6 +38,7 @@ enum Tag : std::uint8_t {
   kSuccessCodes = 22,
   kPriority = 23,
   kMaxParallel = 24,
+  kBegin = 25,
 };
 
 constexpr std::size_t kFieldHeadBytes = 5;
@@ -147,6 +148,7 @@ void visit_fields(const TaskSpec& task, Text&& text, Pair&& pair, Number&& numbe
   given(kSuccessCodes, task.success_codes);
   if (task.priority != 0) number(kPriority, task.priority);
   if (task.max_parallel != 0) number(kMaxParallel, task.max_parallel);
+  if (task.begin_ns != 0) number(kBegin, task.begin_ns);
   if (task.source_line != 0) number(kSourceLine, task.source_line);
 }
 
@@ -283,6 +285,10 @@ bool decode_field(std::uint8_t tag, std::string_view bytes, TaskSpec& task, Used
       if (bytes.size() != sizeof task.max_parallel) return false;
       task.max_parallel = load<std::uint32_t>(bytes.data());
       return true;
+    case kBegin:
+      if (bytes.size() != sizeof task.begin_ns) return false;
+      task.begin_ns = load<std::int64_t>(bytes.data());
+      return true;
     case kSourceLine:
       if (bytes.size() != sizeof task.source_line) return false;
       task.source_line = load<std::uint64_t>(bytes.data());
@@ -353,6 +359,7 @@ bool decode_row(std::string_view payload, TaskSpec& task, RowSteps& steps) {
   task.source_line = 0;
   task.priority = 0;
   task.max_parallel = 0;
+  task.begin_ns = 0;
   Decoder in(payload);
   const auto first = in.get<std::uint32_t>();
   const auto last = in.get<std::uint32_t>();

@@ -47,6 +47,7 @@ struct TaskSpec {
   std::string retry;               ///< rules of its own, as engine/retry_policy.h writes them
   std::int32_t priority = 0;       ///< higher first
   std::uint32_t max_parallel = 0;  ///< tasks of this name queued or running at once; 0: no limit
+  std::int64_t begin_ns = 0;       ///< Unix time before which it does not start; 0: at once
   std::string success_codes;       ///< exit codes other than 0 that mean done, one byte each (1 … 255)
   std::uint64_t source_line = 0;   ///< 1-based line of the input file; 0: none
 

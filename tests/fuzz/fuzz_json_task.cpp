@@ -5,7 +5,7 @@
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   allot::InputFaults faults;
-  const auto task = allot::read_json_task(allot::fuzz::as_text(data, size), "fuzz", 1, "/", faults);
+  const auto task = allot::read_json_task(allot::fuzz::as_text(data, size), "fuzz", 1, "/", 0, faults);
   allot::fuzz::require(task.has_value() == faults.empty(), "no task without a fault, and no fault with one");
   if (task) {
     allot::fuzz::require(task->spec.argv.empty() != task->spec.shell_line.empty(), "a command is a line or a vector");

@@ -31,10 +31,9 @@ TEST_CASE("a task splits its work and comes back when it is done and holds no sl
   const Cli cli;
   const std::string cluster = GENERATE("multiprocess", "sequential");
   cli.write("mine.toml", "plugin = \"" + cluster + "\"\n");
-  cli.write("split.sh",
-            "if [ $ALLOT_ROUND = 0 ]; then exec " + allot() +
-                " add --again -- sh -c 'echo $1 >> parts' sh {} ::: a b c; fi\n"
-                "echo round $ALLOT_ROUND attempt $ALLOT_ATTEMPT; sort parts\n");
+  cli.write("split.sh", "if [ $ALLOT_ROUND = 0 ]; then exec " + allot() +
+                            " add --again -- sh -c 'echo $1 >> parts' sh {} ::: a b c; fi\n"
+                            "echo round $ALLOT_ROUND attempt $ALLOT_ATTEMPT; sort parts\n");
   // The one that is to run after it waits for its last round.
   std::vector<std::string> options = {"run", "-c", "./mine.toml", "--batch-dir", "b", "--json", "-"};
   const auto outcome = cli.must(0, options,
@@ -56,7 +55,8 @@ TEST_CASE("the steps are told; added tasks begin in the directory of who added t
   const Cli cli;
   cli.write("more", "echo more\n");
   cli.must(0, {"run", "--batch-dir", "b", "-"},
-           "mkdir sub; cd sub; " + allot() + " add --parsable --array 2 -- pwd > steps; " + allot() + " add ../more > told\n");
+           "mkdir sub; cd sub; " + allot() + " add --parsable --array 2 -- pwd > steps; " + allot() +
+               " add ../more > told\n");
   CHECK(read_file(cli.path("sub/steps")).value() == "1-2\n");
   CHECK(read_file(cli.path("sub/told")).value() == "1 task added: step 3\n");
   CHECK(cli.output("./b", "2") == cli.path("sub") + "\n");
@@ -101,18 +101,21 @@ TEST_CASE("what cannot be added is refused and nothing of it is in the batch") {
   const Cli cli;
   const auto outside = cli.must(2, {"add", "--", "true"});
   CHECK(outside.err.find("allot add is for tasks that run") != std::string::npos);
-  cli.write("cycle", "{\"command\": \"true\", \"name\": \"a\", \"after\": \"b\"}\n"
-                     "{\"command\": \"true\", \"name\": \"b\", \"after\": \"a\"}\n");
+  cli.write("cycle",
+            "{\"command\": \"true\", \"name\": \"a\", \"after\": \"b\"}\n"
+            "{\"command\": \"true\", \"name\": \"b\", \"after\": \"a\"}\n");
   cli.write("empty", "");
   cli.must(0, {"run", "--batch-dir", "b", "-"},
            allot() + " add cycle 2> cycle.err; echo $? > status\n" +                        //
                allot() + " add empty 2> empty.err; echo $? >> status2\n" +                  //
                allot() + " add --again=maybe -- true 2> again.err; echo $? >> status3\n" +  //
                allot() + " add 2> none.err; echo $? >> status4\n");
-  for (const char* status : {"status", "status2", "status3", "status4"}) CHECK(read_file(cli.path(status)).value() == "2\n");
+  for (const char* status : {"status", "status2", "status3", "status4"})
+    CHECK(read_file(cli.path(status)).value() == "2\n");
   CHECK(read_file(cli.path("cycle.err")).value().find("cycle") != std::string::npos);
   CHECK(read_file(cli.path("empty.err")).value().find("empty: holds no tasks") != std::string::npos);
-  CHECK(read_file(cli.path("again.err")).value().find("--again: must be ok or any, and is \"maybe\"") != std::string::npos);
+  CHECK(read_file(cli.path("again.err")).value().find("--again: must be ok or any, and is \"maybe\"") !=
+        std::string::npos);
   CHECK(read_file(cli.path("none.err")).value().find("nothing to run") != std::string::npos);
   CHECK(cli.status("./b")["tasks"] == 4);
 }
@@ -122,7 +125,8 @@ TEST_CASE("a driver that does not answer in time has added nothing") {
   cli.make_gate("ready");
   cli.make_gate("gate");
   ProgramOptions options = cli.options({"run", "--batch-dir", "b", "-"});
-  options.input = "echo x > ready; cat gate; " + allot() + " add --wait 100ms -- true 2> err; echo $? > status; echo x > over\n";
+  options.input =
+      "echo x > ready; cat gate; " + allot() + " add --wait 100ms -- true 2> err; echo $? > status; echo x > over\n";
   cli.make_gate("over");
   RunningProgram run(options);
   CHECK(read_file(cli.path("ready")).value() == "x\n");

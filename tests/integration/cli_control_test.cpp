@@ -195,6 +195,28 @@ TEST_CASE("nothing starts before its time, and the batch says so") {
   CHECK(has(cli.must(2, {"run", "--begin", "tomorrow", "--", "true"}).err, "--begin"));
 }
 
+TEST_CASE("a task that does not start before its time is told apart from the others, and cancelled like them") {
+  const Cli cli;
+  cli.write("tasks",
+            "{\"command\": \"true\"}\n{\"command\": \"true\", \"begin\": \"1h\"}\n"
+            "{\"command\": \"true\", \"begin\": \"2001-09-09T01:46:40Z\"}\n");
+  RunningProgram run(cli.options({"run", "--batch-dir", "b", "tasks"}));
+  std::string told;
+  for (int i = 0; i < 500 && !has(told, "not to start before"); ++i) told = cli.run({"explain", "./b"}).out;
+  CHECK(has(told, "step 1: it is not to start before "));
+  CHECK(has(cli.must(0, {"status", "./b", "--why", "1"}).out, "not started: it is not to start before "));
+  const auto why = nlohmann::json::parse(cli.must(0, {"status", "./b", "--json", "--why", "1"}).out);
+  CHECK(has(why["waits"], why["begin"].get<std::string>()));
+  CHECK(nlohmann::json::parse(cli.must(0, {"status", "./b", "--json", "--why", "2"}).out)["begin"] ==
+        "2001-09-09T01:46:40.000000Z");
+  cli.must(0, {"cancel", "./b", "--steps", "1"});
+  CHECK(run.finish().exit_status == 1);
+  CHECK(cli.tasks("./b")[1]["exit_class"] == "killed");
+  CHECK(cli.tasks("./b")[2]["exit_class"] == "done");
+  CHECK(has(cli.must(2, {"run", "-"}, "{\"command\": \"true\", \"begin\": \"soon\"}\n").err,
+            "-:1: begin: neither a time"));
+}
+
 TEST_CASE("wrong requests are refused in words, and do nothing") {
   const Cli cli;
   RunningProgram run(gated(cli));

@@ -57,6 +57,29 @@ TEST_CASE("a dry run shows arrays and resources and what is refused or waits and
   CHECK_THAT(outcome.out, ContainsSubstring("would be refused: " + reason));
 }
 
+TEST_CASE("a dry run shows what does not start before its time") {
+  const Cli cli;
+  cli.write("tasks",
+            "{\"command\": \"true\"}\n{\"command\": \"later\", \"begin\": \"2190-01-31T20:00Z\"}\n"
+            "{\"command\": \"both\", \"begin\": \"2190-01-31T20:00Z\", \"after\": 0}\n"
+            "{\"command\": \"past\", \"begin\": \"2001-09-09T01:46:40Z\"}\n");
+  const std::string text = cli.must(0, {"run", "--dry-run", "tasks"}).out;
+  const std::string time = "2190-01-31T20:00:00.000000Z";
+  CHECK_THAT(text, ContainsSubstring("not before " + time + ": 1 task, step 1, queue default\n  step 1: later\n"));
+  CHECK_THAT(text, ContainsSubstring("  step 2: both  [after 0, not before " + time + "]\n"));
+  CHECK_THAT(text,
+             ContainsSubstring("4 tasks: 2 at once, in 1 array; 1 at a time of their own; 1 after other tasks\n"));
+  const auto json = Json::parse(cli.must(0, {"run", "--dry-run", "--json", "tasks"}).out);
+  CHECK(json["at_begin"] == 1);
+  CHECK(json["at_once"] == 2);
+  CHECK(json["submissions"][0]["commands"][0]["begin"].is_null());
+  CHECK(json["submissions"][0]["commands"][1]["begin"] == "2001-09-09T01:46:40.000000Z");
+  CHECK(json["submissions"][1]["when"] == "at_begin");
+  CHECK(json["submissions"][1]["commands"][0]["begin"] == time);
+  CHECK(json["submissions"][2]["when"] == "after_others");
+  CHECK(json["submissions"][2]["commands"][0]["begin"] == time);
+}
+
 TEST_CASE("a dry run as JSON says the same") {
   const Cli cli;
   cli.write("tasks", kTasks);
@@ -105,6 +128,13 @@ TEST_CASE("a dry run splits by max_running and shows all with --tasks") {
                                 "{\"command\": \"b\", \"name\": \"n\", \"max_parallel\": 1}\n"
                                 "{\"command\": \"c\", \"priority\": 2}\n");
   CHECK_THAT(ordered.out, ContainsSubstring("array 1: 1 task, step 2, queue default, priority 2\n"));
+  const auto sum = Json::parse(cli.must(0, {"run", "--dry-run", "--json", "--priority", "-7", "-"},
+                                        "{\"command\": \"a\"}\n{\"command\": \"b\", \"priority\": 2}\n")
+                                   .out);
+  CHECK(sum["submissions"][0]["priority"] == -5);
+  CHECK(sum["submissions"][1]["priority"] == -7);
+  CHECK_THAT(cli.must(2, {"run", "--priority", "4000000000", "--", "true"}).err,
+             ContainsSubstring("--priority: must be -2147483648 to 2147483647"));
   CHECK_THAT(ordered.out, ContainsSubstring("array 2: 1 task, step 0, queue default, 1 at a time of name n\n"));
   CHECK_THAT(ordered.out, ContainsSubstring("when there is room: 1 task, step 1, queue default"));
   CHECK_THAT(cli.must(0, {"run", "--dry-run", "--", "echo", "x"}).out, ContainsSubstring("no array: step 0, queue"));

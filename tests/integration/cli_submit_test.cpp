@@ -1,83 +1,15 @@
 // SPDX-License-Identifier: MIT
 // `allot submit` and the driver in the background.
-#include <poll.h>
 #include <signal.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 
 #include "process/fd.h"
-#include "process/identity.h"
-#include "tests/integration/cli_fixture.h"
+#include "tests/integration/background_cli.h"
 #include "tests/support/catch.h"
 
 namespace allot::test {
-
-namespace {
-
-// Waits at its end until the background driver has left.
-class BackgroundCli : public Cli {
- public:
-  ~BackgroundCli() {
-    const auto pid = driver();
-    if (pid && !wait_for_end(*pid)) ::kill(*pid, SIGKILL);
-  }
-
-  std::string submit(std::vector<std::string> arguments, const std::string& input = {}) const {
-    arguments.insert(arguments.begin(), {"submit", "--parsable", "--driver-idle", "300ms"});
-    std::string id = must(0, arguments, input).out;
-    REQUIRE(id.ends_with('\n'));
-    id.pop_back();
-    return id;
-  }
-
-  /// The driver that lives; the newest of them in its log.
-  std::optional<pid_t> driver() const {
-    std::ifstream log(log_path());
-    std::optional<pid_t> last;
-    for (std::string line; std::getline(log, line);) {
-      const auto at = line.find("process ");
-      if (at != std::string::npos && line.ends_with(" begins")) last = std::stoi(line.substr(at + 8));
-      if (at != std::string::npos && line.ends_with(" leaves")) last.reset();
-    }
-    if (last && ::kill(*last, 0) != 0) last.reset();
-    return last;
-  }
-
-  std::string log() const { return read_file(log_path()).value_or(""); }
-
-  static bool wait_for_end(pid_t pid) {
-    const Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    pollfd waiting{fd.get(), POLLIN, 0};
-    return !fd || ::poll(&waiting, 1, 60'000) == 1;
-  }
-
-  std::vector<std::string> queue() const {
-    std::vector<std::string> ids;
-    for (const auto& entry : std::filesystem::directory_iterator(directory())) {
-      const std::string name = entry.path().filename().string();
-      if (name.find('.') == std::string::npos) ids.push_back(name);
-    }
-    return ids;
-  }
-
- private:
-  std::string directory() const {
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(state_home() + "/allot/background")) {
-      if (entry.path().filename() == "driver.log") return entry.path().parent_path().string();
-    }
-    return "";
-  }
-  std::string log_path() const {
-    return std::filesystem::exists(state_home() + "/allot/background") ? directory() + "/driver.log" : "";
-  }
-};
-
-}  // namespace
 
 TEST_CASE("a submitted batch runs in the background with the submitter's environment and directory") {
   BackgroundCli cli;
@@ -162,6 +94,36 @@ TEST_CASE("a driver that is told to leave ends what runs, and the next one runs 
   cli.release("gate");
   cli.must(0, {"wait", id});
   CHECK(cli.tasks(id).at(0)["exit_class"] == "done");
+}
+
+TEST_CASE("of the batches in the background those of higher priority get slots and room first, also the later ones") {
+  const std::string limit = GENERATE("max_running = 1\n", "[parameters]\nslots = 1\n");
+  BackgroundCli cli;
+  const std::string cluster = cli.write("one.toml", "plugin = \"multiprocess\"\n" + limit);
+  cli.make_gate("ready");
+  cli.make_gate("gate");
+  const auto submit = [&](const std::string& priority, const std::string& line) {
+    return cli.submit({"-c", cluster, "--priority", priority, "-"}, line + "\n" + line + "\n");
+  };
+  std::vector<std::string> ids = {cli.submit({"-c", cluster, "-"}, "echo x > ready; cat gate\n")};
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  ids.push_back(submit("-1", "echo low >> effects"));
+  ids.push_back(submit("0", "echo middle >> effects"));
+  ids.push_back(submit("7", "echo high >> effects"));
+  // Each is with the driver, or with the cluster, once that says what it waits for.
+  const auto waits = [](const std::string& told) {
+    const auto has = [&told](const char* part) { return told.find(part) != std::string::npos; };
+    return has("max_running of the cluster") || has(" start first") || has(" core: ") || has("worker node");
+  };
+  for (std::size_t i = 1; i < ids.size(); ++i) {
+    std::string told;
+    for (int tries = 0; tries < 500 && !waits(told); ++tries) told = cli.run({"explain", ids[i]}).out;
+    INFO(told);
+    CHECK(waits(told));
+  }
+  cli.release("gate");
+  for (const auto& id : ids) cli.must(0, {"wait", id});
+  CHECK(read_file(cli.path("effects")).value() == "high\nhigh\nmiddle\nmiddle\nlow\nlow\n");
 }
 
 TEST_CASE("many submit at once, from the first moment on") {

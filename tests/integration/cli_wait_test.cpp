@@ -102,23 +102,6 @@ TEST_CASE("wait: a driver that is gone without a word") {
   cli.release("gate");
 }
 
-TEST_CASE("wait: a batch that is handed over has not ended") {
-  const Cli cli;
-  Gated gated(cli);
-  gated.run->send_signal(SIGKILL);
-  CHECK(gated.run->finish().signal == SIGKILL);
-  record_end(cli.path("b"), 1, "handed over to the background driver");
-  const auto waiting = cli.must(124, {"wait", "--timeout", "20ms", "--json", "./b"});
-  CHECK(nlohmann::json::parse(waiting.out)["driver"]["state"] == "left");
-
-  RunningProgram wait(cli.options({"wait", "./b"}));
-  RunningProgram resume(cli.options({"resume", "./b"}));
-  resume.wait_for_err("resumed: ");
-  cli.release("gate");
-  CHECK(resume.finish().exit_status == 0);
-  CHECK(wait.finish().exit_status == 0);
-}
-
 TEST_CASE("wait: a driver of another host is followed by its records") {
   const Cli cli;
   cli.must(0, {"run", "--batch-dir", "b", "--", "true"});

@@ -41,6 +41,12 @@ TAKEN = r"""
 {"command": "true", "priority": -5}
 {"command": "true", "priority": 2147483647}
 {"command": "true", "name": "licence", "max_parallel": 1}
+{"command": "true", "begin": "10m"}
+{"command": "true", "begin": 0}
+{"command": "true", "begin": 1.5}
+{"command": "true", "begin": "0s"}
+{"command": "true", "begin": "2001-09-09T01:46"}
+{"command": "true", "begin": "2199-12-30T23:59:59Z"}
 {"command": "true", "name": "a", "after": []}
 """.strip().splitlines()
 
@@ -57,6 +63,15 @@ null
 {"command": [""]}
 {"command": ["true", 1]}
 {"command": "a\u0000b"}
+{"command": "true", "begin": null}
+{"command": "true", "begin": ""}
+{"command": "true", "begin": -1}
+{"command": "true", "begin": "tomorrow"}
+{"command": "true", "begin": "2027-1-31T20:00"}
+{"command": "true", "begin": "2027-01-31 20:00"}
+{"command": "true", "begin": "2027-13-31T20:00"}
+{"command": "true", "begin": "2200-01-01T20:00Z"}
+{"command": "true", "begin": {"at": "10m"}}
 {"command": ["a", "b\u0000"]}
 {"comand": "true"}
 {"command": "true", "names": "x"}
@@ -151,4 +166,5 @@ BEYOND_THE_SCHEMA = r"""
 {"command": "true", "timeout": 0.0001}
 {"command": "true", "resources": {"cores": 1.0}}
 {"command": "true", "retry": {"error": "2:2h:2:1h"}}
+{"command": "true", "begin": "2027-02-30T10:00"}
 """.strip().splitlines()

@@ -80,11 +80,12 @@ TEST_CASE("a task that has added tasks with again waits for them and runs in ano
     return task.step == 0 && task.round < 2 ? fake_goes_on() : FakeRun{};
   };
   for (const std::uint64_t round : {0, 1}) {
-    batch.when([&, round](const BatchProgress& progress) { return progress.running == 1 && progress.done == 2 * round; },
-               [&](BatchRun& run) {
-                 ask(batch, cluster, 0, 2, true);
-                 run.ask_for_additions();
-               });
+    batch.when(
+        [&, round](const BatchProgress& progress) { return progress.running == 1 && progress.done == 2 * round; },
+        [&](BatchRun& run) {
+          ask(batch, cluster, 0, 2, true);
+          run.ask_for_additions();
+        });
     batch.when([&, round](const BatchProgress& progress) { return progress.total == 2 + 2 * (round + 1); },
                [&, round](BatchRun&) {
                  CHECK(cluster.runs_of(2 + 2 * round).empty());  // there is one slot, and the parent has it
@@ -114,8 +115,9 @@ TEST_CASE("whether a task runs again when what it added failed is its own choice
   });
   // Their end before its own or after it must not matter.
   const bool ends_first = GENERATE(false, true);
-  batch.when([&](const BatchProgress& progress) { return progress.total == 3 && (!ends_first || progress.ended() == 2); },
-             [&](BatchRun&) { cluster.finish(0); });
+  batch.when(
+      [&](const BatchProgress& progress) { return progress.total == 3 && (!ends_first || progress.ended() == 2); },
+      [&](BatchRun&) { cluster.finish(0); });
   const BatchResult result = batch.run(cluster);
   CHECK(batch.states() == (when == DependencyKind::after_ok ? "adf" : "ddf"));
   CHECK(result.progress.abandoned == (when == DependencyKind::after_ok ? 1u : 0u));
@@ -135,7 +137,9 @@ TEST_CASE("a driver that takes over knows what was added and for what a task wai
   DrivenBatch batch(plain_tasks(2));
   FakeCluster cluster(1);
   cluster.outlives_stop = true;
-  cluster.behaviour = [&](const FakeTask& task) { return task.step < 2 && task.round == 0 ? fake_goes_on() : FakeRun{}; };
+  cluster.behaviour = [&](const FakeTask& task) {
+    return task.step < 2 && task.round == 0 ? fake_goes_on() : FakeRun{};
+  };
   std::atomic<bool> is_gone = false;
   cluster.event_fault = [&]() -> std::optional<Error> {
     if (is_gone) return Error{ErrorCode::gone, "the test ends this driver"};
@@ -169,7 +173,9 @@ TEST_CASE("what was added once is not added again by a further run of the task")
   DrivenBatch batch(plain_tasks(1));
   batch.settings.retry.rules = parse_retry_rules("error=1").value();
   FakeCluster cluster;
-  cluster.behaviour = [](const FakeTask& task) { return task.step == 0 && task.round == 0 ? fake_goes_on() : FakeRun{}; };
+  cluster.behaviour = [](const FakeTask& task) {
+    return task.step == 0 && task.round == 0 ? fake_goes_on() : FakeRun{};
+  };
   std::vector<std::string> tokens;
   const auto add = [&](BatchRun& run) {
     tokens.push_back(ask(batch, cluster, 0, 2, true, DependencyKind::after_ok, "parts"));
@@ -178,7 +184,8 @@ TEST_CASE("what was added once is not added again by a further run of the task")
   batch.when(kOneRuns, add);
   batch.when([&](const BatchProgress& progress) { return progress.done == 2; },
              [&](BatchRun&) { cluster.finish(0, fake_end(ExitClass::error, 9)); });
-  batch.when([&](const BatchProgress& progress) { return progress.running == 1 && batch.observer.failures.size() == 1; }, add);
+  batch.when(
+      [&](const BatchProgress& progress) { return progress.running == 1 && batch.observer.failures.size() == 1; }, add);
   batch.when([&](const BatchProgress&) { return tokens.size() == 2 && is_answered(batch, tokens[1]); },
              [&](BatchRun&) {
                CHECK(answer_of(batch, tokens[1]).was_there);

@@ -58,13 +58,32 @@ TEST_CASE("what has to wait for room or for others is told apart") {
   tasks[8].after = {{0, DependencyKind::after_any}};
   tasks[9].resources.cores = 2;
   const auto plan = plan_of(tasks);
-  const auto planned = plan_submissions(plan, {{3, 0}, 5, true}, {false, false});
+  const auto planned = plan_submissions(plan, {{3, 0}, 5, true}, {false, false}, 0);
   CHECK(sizes(planned, SubmitTime::at_once) == Sizes{3, 2});
   CHECK(sizes(planned, SubmitTime::later) == Sizes{3, 1});
   CHECK(sizes(planned, SubmitTime::after_others) == Sizes{1});
   CHECK(planned.back().steps.front() == 8);
   // What the driver refuses itself is never under way.
-  CHECK(sizes(plan_submissions(plan, {{3, 0}, 5, true}, {true, false}), SubmitTime::at_once) == Sizes{3, 3, 2, 1});
+  CHECK(sizes(plan_submissions(plan, {{3, 0}, 5, true}, {true, false}, 0), SubmitTime::at_once) == Sizes{3, 3, 2, 1});
+}
+
+TEST_CASE("what has to wait for its time comes in the order of the times, and what waits for others is theirs") {
+  auto tasks = plain_tasks(9);
+  tasks[1].begin_ns = tasks[2].begin_ns = 300;
+  tasks[3].begin_ns = tasks[4].begin_ns = tasks[8].begin_ns = 200;
+  tasks[4].resources.cores = 2;
+  tasks[5].begin_ns = 100;  // that is over
+  tasks[6].begin_ns = 200;
+  tasks[6].after = {{0, DependencyKind::after_ok}};
+  const auto planned = plan_submissions(plan_of(tasks), {{100, 0}, {}, true}, {false, false}, 100);
+  CHECK(sizes(planned, SubmitTime::at_once) == Sizes{3});
+  CHECK(sizes(planned, SubmitTime::at_begin) == Sizes{2, 1, 2});
+  CHECK(sizes(planned, SubmitTime::after_others) == Sizes{1});
+  REQUIRE(planned.size() == 5);
+  CHECK(planned[0].steps.ranges() == std::vector<StepRange>{{0, 1}, {5, 1}, {7, 1}});
+  CHECK(planned[1].steps.ranges() == std::vector<StepRange>{{3, 1}, {8, 1}});
+  CHECK(planned[1].begin_ns == 200);
+  CHECK(planned[3].begin_ns == 300);
 }
 
 TEST_CASE("a plan of submissions is what the driver submits while nothing ends") {
@@ -83,7 +102,7 @@ TEST_CASE("a plan of submissions is what the driver submits while nothing ends")
       std::vector<StepRanges> planned;
       const auto plan = plan_of(tasks);
       const std::vector<bool> is_refused(plan.groups.size());
-      for (auto& one : plan_submissions(plan, {limits, max_running, true}, is_refused)) {
+      for (auto& one : plan_submissions(plan, {limits, max_running, true}, is_refused, 0)) {
         if (one.time == SubmitTime::at_once) planned.push_back(one.steps);
       }
       DrivenBatch batch(tasks);

@@ -50,6 +50,43 @@ TEST_CASE("steps with equal resources form one group, however they say it") {
   CHECK(edges == 1);
 }
 
+TEST_CASE("the batch's priority is added to that of each task, and the sum stays in its range") {
+  TaskSpec task, high, highest, lowest;
+  high.priority = 5;
+  highest.priority = INT32_MAX;
+  lowest.priority = INT32_MIN;
+  PlanBuilder builder({}, 10);
+  builder.add_plain(0, 1);
+  builder.add(1, 1, task);
+  builder.add(2, 1, high);
+  builder.add(3, 1, highest);
+  builder.add(4, 1, lowest);
+  const BatchPlan plan = builder.finish(true);
+  std::vector<std::int32_t> priorities;
+  for (const auto& group : plan.groups) priorities.push_back(group.priority);
+  CHECK(priorities == std::vector<std::int32_t>{10, 15, INT32_MAX, INT32_MIN + 10});
+}
+
+TEST_CASE("steps of one begin are kept as one, an array's as well") {
+  TaskSpec plain, early, late;
+  early.begin_ns = 100;
+  late.begin_ns = 200;
+  PlanBuilder builder({});
+  builder.add(0, 1, plain);
+  builder.add(1, 1000, early);
+  builder.add(1001, 1, early);
+  builder.add(1002, 2, late);
+  builder.add_plain(1004, 1);
+  builder.add(1005, 1, late);
+  const BatchPlan plan = builder.finish(true);
+  CHECK(plan.begins.size() == 3);
+  for (const std::uint64_t step : {0, 1004, 1006, 5000}) CHECK(plan.begin_of(step) == 0);
+  for (const std::uint64_t step : {1, 500, 1001}) CHECK(plan.begin_of(step) == 100);
+  for (const std::uint64_t step : {1002, 1003, 1005}) CHECK(plan.begin_of(step) == 200);
+  CHECK(plan.groups.size() == 1);
+  CHECK(BatchPlan().begin_of(0) == 0);
+}
+
 TEST_CASE("a hundred thousand different requests are sorted quickly") {
   PlanBuilder builder({});
   for (std::uint64_t step = 0; step < 100'000; ++step) {

@@ -9,9 +9,12 @@ namespace allot {
 
 namespace {
 
+constexpr std::int64_t kSecond = 1'000'000'000;
+constexpr std::int64_t kNow = 1000 * kSecond;
+
 JsonTask must_read(const std::string& line) {
   InputFaults faults;
-  auto task = read_json_task(line, "tasks.jsonl", 7, "/base", faults);
+  auto task = read_json_task(line, "tasks.jsonl", 7, "/base", kNow, faults);
   INFO(line);
   if (!task) FAIL(faults.error().message);
   CHECK(faults.empty());
@@ -20,7 +23,7 @@ JsonTask must_read(const std::string& line) {
 
 std::string fault_of(const std::string& line) {
   InputFaults faults;
-  const auto task = read_json_task(line, "tasks.jsonl", 7, "/base", faults);
+  const auto task = read_json_task(line, "tasks.jsonl", 7, "/base", kNow, faults);
   INFO(line);
   REQUIRE_FALSE(task);
   REQUIRE_FALSE(faults.empty());
@@ -70,6 +73,14 @@ TEST_CASE("retry rules of a task") {
                         .spec;
   CHECK(parse_retry_rules(spec.retry).value() ==
         parse_retry_rules("error=2,timed_out=3:10s,75=retry,3=success").value());
+}
+
+TEST_CASE("when a task is to begin") {
+  CHECK(must_read(R"({"command": "x"})").spec.begin_ns == 0);
+  CHECK(must_read(R"({"command": "x", "begin": "10m"})").spec.begin_ns == kNow + 600 * kSecond);
+  CHECK(must_read(R"({"command": "x", "begin": 1.5})").spec.begin_ns == kNow + 3 * kSecond / 2);
+  CHECK(must_read(R"({"command": "x", "begin": 0})").spec.begin_ns == kNow);
+  CHECK(must_read(R"({"command": "x", "begin": "2001-09-09T01:46:40Z"})").spec.begin_ns == 1'000'000'000 * kSecond);
 }
 
 TEST_CASE("short forms") {
@@ -137,6 +148,11 @@ TEST_CASE("every fault names file, line and key, and says what to write") {
       {R"({"command": "x", "timeout": "1s", "resources": {"runtime": "1s"}})",
        "timeout: says the same as resources.runtime"},
       {R"({"command": "x", "timeout": 0})", "timeout: must be more than 0"},
+      {R"({"command": "x", "begin": "tomorrow"})", "tasks.jsonl:7: begin: neither a time such as 2027-01-31T20:00 nor"},
+      {R"({"command": "x", "begin": "2027-02-30T10:00"})", "begin: \"2027-02-30T10:00\" is no time: write it like"},
+      {R"({"command": "x", "begin": -1})", "begin: neither a time"},
+      {R"({"command": "x", "begin": ["10m"]})", "begin: must be a time such as \"2027-01-31T20:00\", or how long"},
+      {R"({"command": "x", "begin": "9999-01-01T00:00Z"})", "begin: \"9999-01-01T00:00Z\" is not before the year 2200"},
       {R"({"command": "x", "retry": 3})", "retry: must be an object such as"},
       {R"({"command": "x", "retry": {"eror": 3}})",
        "retry.eror: \"eror=3\" is no retry rule: there is no such exit class"},
@@ -177,7 +193,7 @@ TEST_CASE("all faults of a line are told at once, and of many lines the first on
   CHECK(two.find("command: is missing") != std::string::npos);
 
   InputFaults faults;
-  for (std::uint64_t line = 1; line <= 50; ++line) read_json_task("{", "f", line, "/", faults);
+  for (std::uint64_t line = 1; line <= 50; ++line) read_json_task("{", "f", line, "/", kNow, faults);
   const std::string text = faults.error().message;
   CHECK(std::count(text.begin(), text.end(), '\n') == 20);
   CHECK(text.find("and 30 more") != std::string::npos);

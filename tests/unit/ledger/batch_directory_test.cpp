@@ -28,6 +28,8 @@ BatchInfo full_info() {
   info.name = "n\"\n";
   info.cluster = "multiprocess";
   info.cwd = "/not/utf-8/\xFF\xC3";
+  info.priority = INT32_MIN;
+  info.begin_ns = 17;
   info.created_ns = 1'700'000'000'000'000'001;
   info.default_resources.cores = 4;
   info.default_resources.memory_bytes = (std::uint64_t{1} << 63) + 1;
@@ -84,6 +86,8 @@ TEST_CASE("a batch directory is made whole and opened again") {
   CHECK(opened->info().cwd == expected.cwd);
   CHECK(opened->info().created_ns == expected.created_ns);
   CHECK(opened->info().default_resources == expected.default_resources);
+  CHECK(opened->info().priority == expected.priority);
+  CHECK(opened->info().begin_ns == expected.begin_ns);
   CHECK(opened->info().host == host_name());
   CHECK(opened->info().umask == 022u);
   CHECK(opened->output_path("host-0", OutputStream::standard_error) == made->path() + "/output/host-0.err");

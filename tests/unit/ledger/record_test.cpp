@@ -199,6 +199,8 @@ TEST_CASE("a payload cut anywhere is refused and one with more behind it is read
     if (const auto* intent = std::get_if<IntentRecord>(&record)) {
       without_priority -= 12;
       for (const std::string& node : intent->excluded_nodes) without_priority -= 4 + node.size();
+    } else if (std::holds_alternative<CancelledRecord>(record)) {
+      --without_priority;  // and a cancellation before it could be taken back
     }
     for (std::size_t size = 0; size < payload.size(); ++size) {
       if (size == without_priority || size == without_round) continue;

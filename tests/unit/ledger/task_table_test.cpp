@@ -59,6 +59,11 @@ TaskSpec full_task() {
   task.resources.pass_through = {{"--x", ""}, {"--y", "1 2"}};
   task.after = {{1, DependencyKind::after_ok}, {0xFFFFFFFF, DependencyKind::after_not_ok}};
   task.source_line = ~std::uint64_t{0};
+  task.retry = "error=3";
+  task.success_codes = "\x03";
+  task.priority = -7;
+  task.max_parallel = 9;
+  task.begin_ns = std::int64_t{1} << 60;
   return task;
 }
 
@@ -95,6 +100,7 @@ TaskSpec random_task(std::mt19937_64& random) {
     task.after.push_back({static_cast<std::uint32_t>(random()), static_cast<DependencyKind>(below(3))});
   }
   if (below(2) == 0) task.source_line = random();
+  if (below(2) == 0) task.begin_ns = static_cast<std::int64_t>(random());
   return task;
 }
 
