@@ -7,6 +7,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/addition.h"
 #include "engine/batch_fields.h"
@@ -31,8 +32,7 @@ class BatchRun : private BatchFields {
   std::int32_t priority() const { return context_.batch.info().priority; }  ///< the batch's own
 
   void begin();
-  /// Submits, ends what is to be ended, records. After it `due` is new.
-  void advance();
+  void advance();  ///< submits, ends what is to be ended, records; after it `due` is new
   bool is_due(Clock::time_point now) const { return has_news_ || due_ <= now || calls_.has_reports(); }
   Clock::time_point due() const { return has_news_ ? Clock::time_point{} : due_; }
   /// Every task has ended, or the user stopped it, or something is wrong that does not pass.

@@ -51,7 +51,7 @@ TEST_CASE("a task splits its work and comes back when it is done and holds no sl
   CHECK(std::filesystem::is_empty(cli.path("b/additions")));
 }
 
-TEST_CASE("the steps are told; added tasks begin in the directory of who added them") {
+TEST_CASE("the steps are told and added tasks begin in the directory of who added them") {
   const Cli cli;
   cli.write("more", "echo more\n");
   cli.must(0, {"run", "--batch-dir", "b", "-"},
