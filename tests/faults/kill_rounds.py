@@ -42,6 +42,13 @@ def boundary(batch, point, role, situation, passage):
     if situation in ("run", "sequential"):
         batch.standard_tasks()
         status = batch.finish(batch.start("run", fault, role))
+    elif situation == "remove":
+        batch.standard_tasks()
+        batch.finish(batch.start("run"))
+        links = batch.plant_links()
+        batch.finish(batch.start("remove", fault, role))
+        if batch.flag.exists():
+            return batch.remove_to_the_end(links)
     elif situation == "guard_dies":
         batch.standard_tasks(long_seconds=2)
         driver = batch.start("run", fault, role)
