@@ -45,6 +45,8 @@ class BatchRun : private BatchFields {
   BatchResult finish();
   BatchProgress progress() const;
   std::uint64_t under_way() const { return board_.count(TaskStage::queued) + board_.count(TaskStage::running); }
+  /// Whether advance() would submit something now, as far as it depends on the room.
+  bool wants_room(Clock::time_point now) const;
   /// How many more tasks the cluster takes until the next advance().
   void set_room(std::uint64_t room) { room_ = room; }
 

@@ -2,6 +2,7 @@
 #include "engine/driver.h"
 
 #include <algorithm>
+#include <set>
 #include <system_error>
 
 #include "engine/control_desk.h"
@@ -126,16 +127,44 @@ bool Driver::take_events() {
   return !events->empty();
 }
 
+// Equal parts of what may be under way: batches with the least come first, and of these the one that has waited
+// longest. What one cannot use is left to those behind it.
 void Driver::share_room() {
-  if (!max_running_) return;
-  std::uint64_t under_way = 0;
-  for (const auto& run : batches_) under_way += run->under_way();
+  const auto now = Clock::now();
+  std::uint64_t under_way = 0, of_wanting = 0;
+  std::vector<BatchRun*> wanting;
+  for (const auto& run : batches_) {
+    under_way += run->under_way();
+    if (!run->wants_room(now)) continue;
+    wanting.push_back(run.get());
+    of_wanting += run->under_way();
+  }
   std::uint64_t room = *max_running_ - std::min<std::uint64_t>(*max_running_, under_way);
-  for (auto& run : batches_) {
-    const std::uint64_t before = run->under_way();
-    run->set_room(room);
-    run->advance();
-    room -= std::min(room, run->under_way() - std::min(before, run->under_way()));
+  const auto advance = [&room](BatchRun& run, std::uint64_t most) {
+    const std::uint64_t before = run.under_way();
+    run.set_room(std::min(room, most));
+    run.advance();
+    const std::uint64_t taken = run.under_way() - std::min(before, run.under_way());
+    room -= std::min(room, taken);
+    return taken > 0;
+  };
+  std::stable_sort(wanting.begin(), wanting.end(),
+                   [](const BatchRun* a, const BatchRun* b) { return a->under_way() < b->under_way(); });
+  std::set<const BatchRun*> served;
+  for (std::size_t i = 0; i < wanting.size() && room > 0; ++i) {
+    const std::uint64_t own = wanting[i]->under_way();
+    const std::uint64_t left = wanting.size() - i;
+    const std::uint64_t part = (of_wanting + room + left - 1) / left;
+    of_wanting -= own;
+    if (part > own && advance(*wanting[i], part - own)) served.insert(wanting[i]);
+  }
+  if (!served.empty()) {
+    std::stable_partition(batches_.begin(), batches_.end(),
+                          [&served](const auto& run) { return served.count(run.get()) == 0; });
+  }
+  for (const auto& run : batches_) {
+    if (run->is_due(now)) advance(*run, room);
+    run->set_room(room);  // which explain() tells
   }
 }
 
