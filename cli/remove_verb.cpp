@@ -119,14 +119,16 @@ class RemoveVerb final : public Verb {
     return listed.counts->unfinished == 0;
   }
 
-  // A batch that was handed over is about to be driven, unless there is nobody to do it.
+  // A batch that was handed over, or whose driver is gone, may be about to be driven, unless there is nobody to do it.
   static Result<std::optional<BackgroundQueue>> queue_of(const std::string& path) {
     const auto batch = BatchDirectory::open(path);
     if (!batch) return std::optional<BackgroundQueue>();  // remove_batch tells what it is
     DriverWatch watch(*batch);
     const auto holder = watch.look();
-    if (!holder || !watch.is_handed_over()) return std::optional<BackgroundQueue>();
-    auto queue = BackgroundQueue::open(batch->info().cluster);
+    if (!holder) return std::optional<BackgroundQueue>();
+    const bool is_gone = holder->state == Holder::State::gone;
+    if (!is_gone && !watch.is_handed_over()) return std::optional<BackgroundQueue>();
+    auto queue = BackgroundQueue::find(batch->info().cluster);
     if (!queue || !queue->contains(batch->info().batch_id)) return std::optional<BackgroundQueue>();
     if (const auto driver = queue->driver()) {
       return fail(ErrorCode::fix_request,

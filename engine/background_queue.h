@@ -21,6 +21,8 @@ class BackgroundQueue {
  public:
   /// `cluster`: a name, or the path of a file. Makes the directory (0700). Errors: fix_request (no place for it).
   static Result<BackgroundQueue> open(const std::string& cluster);
+  /// The same, and nothing is made. Nothing: there is none.
+  static std::optional<BackgroundQueue> find(const std::string& cluster);
 
   struct Entry {
     std::string batch_id;
@@ -42,6 +44,8 @@ class BackgroundQueue {
   Result<std::optional<Fd>> lock(int patience_milliseconds) const;
 
  private:
+  static Result<BackgroundQueue> place_of(const std::string& cluster);
+
   std::string directory_;
   std::string lock_path_;
 };
