@@ -81,8 +81,8 @@ std::string after_text(const TaskSpec& task) {
 using TimeCounts = std::array<std::uint64_t, 4>;
 
 // All but the list of submissions.
-Json head_json(const ClusterParts& parts, std::uint64_t tasks, const TimeCounts& counts, std::uint64_t refused,
-               std::uint64_t submissions_not_shown) {
+Json head_json(const ClusterParts& parts, const DryRunOptions& options, std::uint64_t tasks, const TimeCounts& counts,
+               std::uint64_t refused, std::uint64_t submissions_not_shown) {
   Json json;
   json["cluster"] = parts.distributor->cluster_name();
   json["tasks"] = tasks;
@@ -91,6 +91,7 @@ Json head_json(const ClusterParts& parts, std::uint64_t tasks, const TimeCounts&
   }
   json["refused"] = refused;
   json["max_running"] = known(parts.retry.max_running);
+  json["begin"] = time_or_null(options.begin_ns);
   json["submissions_not_shown"] = submissions_not_shown;
   return json;
 }
@@ -145,6 +146,11 @@ class DryRun {
 
   Result<void> text() {
     out_.write(fmt::format("dry run on cluster {}: nothing is started\n", parts_.distributor->cluster_name()));
+    if (options_.begin_ns != 0) {
+      const bool has_passed = options_.begin_ns <= unix_nanoseconds();
+      out_.write("begin: " + time_text(options_.begin_ns) +
+                 (has_passed ? "; that has passed, so at once\n" : "; nothing is submitted before\n"));
+    }
     for (std::size_t i = 0; i < shown_; ++i) {
       const PlannedSubmission& submission = submissions_[i];
       const std::uint64_t size = submission.steps.size();
@@ -214,7 +220,8 @@ class DryRun {
   }
 
   Result<void> json() {
-    const Json head = head_json(parts_, tasks_.plan.task_count, counts_, refused_, submissions_.size() - shown_);
+    const Json head =
+        head_json(parts_, options_, tasks_.plan.task_count, counts_, refused_, submissions_.size() - shown_);
     out_.write(opened(head, "submissions"));
     for (std::size_t i = 0; i < shown_; ++i) {
       out_.write(i == 0 ? "" : ",");
@@ -284,8 +291,8 @@ class DryRun {
 
 }  // namespace
 
-std::string empty_dry_run_json(const ClusterParts& parts) {
-  return opened(head_json(parts, 0, {}, 0, 0), "submissions") + "]}\n";
+std::string empty_dry_run_json(const ClusterParts& parts, const DryRunOptions& options) {
+  return opened(head_json(parts, options, 0, {}, 0, 0), "submissions") + "]}\n";
 }
 
 int show_dry_run(const ClusterParts& parts, ReadTasks& tasks, const DryRunOptions& options, SignalStop& stop) {

@@ -2,6 +2,7 @@
 // What allot run --dry-run shows: what would be submitted, and whether it would be taken.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "cli/cluster_access.h"
@@ -12,8 +13,9 @@ namespace allot::cli {
 
 struct DryRunOptions {
   bool json = false;
-  bool quiet = false;      ///< nothing unless something would be refused
-  bool all_tasks = false;  ///< every submission and command, not only the first few
+  bool quiet = false;         ///< nothing unless something would be refused
+  bool all_tasks = false;     ///< every submission and command, not only the first few
+  std::int64_t begin_ns = 0;  ///< Unix time before which nothing would be submitted; 0: at once
 };
 
 /// Prints the submissions of `tasks` on a cluster that was not started. Without all_tasks the output is bounded,
@@ -22,6 +24,6 @@ struct DryRunOptions {
 int show_dry_run(const ClusterParts& parts, ReadTasks& tasks, const DryRunOptions& options, SignalStop& stop);
 
 /// The JSON object of no tasks at all.
-std::string empty_dry_run_json(const ClusterParts& parts);
+std::string empty_dry_run_json(const ClusterParts& parts, const DryRunOptions& options);
 
 }  // namespace allot::cli

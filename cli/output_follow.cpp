@@ -7,13 +7,16 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "cli/driver_watch.h"
 #include "cli/file_watch.h"
 #include "cli/summary.h"
+#include "engine/control_desk.h"
 #include "ledger/detail_reader.h"
 #include "ledger/output_store.h"
 #include "ledger/record_file.h"
@@ -28,10 +31,14 @@ constexpr std::size_t kBlockBytes = 1u << 20;
 constexpr int kFirstPauseMilliseconds = 200;
 constexpr int kLongestPauseMilliseconds = 2000;
 constexpr int kShortestPauseMilliseconds = 10;
+constexpr std::chrono::seconds kAnswerBound{10};
+// How long a driver that cannot be asked has to record that a task runs again.
+constexpr std::chrono::seconds kDecisionBound{10};
 
 /// A run that has begun and, when it was looked at, had not ended.
 struct OpenRun {
   RunKey key;
+  std::uint32_t number = 0;  // ALLOT_ATTEMPT
   std::string writer;
   OpenedRecord session;
   std::uint64_t start = 0;    // in the output file
@@ -50,7 +57,11 @@ Result<OpenRun> find_start(const BatchDirectory& batch, OpenRun run, OutputStrea
   bool is_running = false;
   const auto report =
       scan_record_file(batch.record_path(run.writer), 0, [&](const DecodedRecord& decoded, std::uint64_t offset) {
-        if (offset >= started_offset) return false;
+        if (offset >= started_offset) {
+          const auto* started = std::get_if<StartedRecord>(&decoded.record);
+          if (offset == started_offset && started != nullptr) run.number = started->attempt;
+          return false;
+        }
         if (std::holds_alternative<OpenedRecord>(decoded.record)) {
           run.is_exact = run.is_exact && !is_running;
           is_running = false;
@@ -87,8 +98,12 @@ class Follower {
   Result<void> run();
 
  private:
-  Result<std::optional<OpenRun>> wait_for_start();
+  Result<std::optional<OpenRun>> next_run();
+  Result<OpenRun> open_run(const Fold& fold) const;
   Result<void> print_ended(const Fold& fold);
+  Result<void> print_missed(const Fold& fold);
+  void begin_run(const RunKey& key, std::uint32_t number);
+  bool is_decided(const Holder& holder);
   Result<void> follow(OpenRun run);
   std::string read_more();
   Result<std::optional<FinishedRecord>> end_of(OpenRun& run);
@@ -104,6 +119,8 @@ class Follower {
     return fmt::format("the {} of step {}", stream_ == OutputStream::standard_output ? "stdout" : "stderr", step_);
   }
 
+  using Clock = std::chrono::steady_clock;
+
   const BatchDirectory& batch_;
   DriverWatch driver_;
   const std::uint64_t step_;
@@ -113,38 +130,123 @@ class Follower {
   Fd file_;
   std::string path_;
   std::uint64_t printed_to_ = 0;
+  std::optional<RunKey> printed_;               // the latest run whose output was printed, or is being
+  std::optional<Error> fault_;                  // what is wrong with the output of that run
+  std::optional<Clock::time_point> failed_at_;  // when the task was first seen to have failed
 };
 
+// Of a task that had ended before it was looked at.
 Result<void> Follower::print_ended(const Fold& fold) {
   auto detail = DetailReader(fold).detail(step_);
   if (!detail) return fail(std::move(detail.error()));
   return read_output(batch_, *detail, stream_, [this](std::string_view block) { return out_.write(block); });
 }
 
-// Nothing: the task has ended, and what it printed was printed.
-Result<std::optional<OpenRun>> Follower::wait_for_start() {
+// The runs after the one that was followed that have begun and ended since.
+Result<void> Follower::print_missed(const Fold& fold) {
+  const FoldedTask& task = fold.task(step_);
+  if (!printed_ || RunKey{printed_->step, task.submission, task.restart} == *printed_) return {};
+  auto history = DetailReader(fold).history(step_);
+  if (!history) return fail(std::move(history.error()));
+  for (const TaskRun& run : history->runs) {
+    if (run.key <= *printed_ || run.started_ns == 0 || run.ended_ns == 0) continue;
+    begin_run(run.key, run.number);
+    TaskDetail detail;
+    detail.step = step_;
+    detail.folded.end_kind = run.output_writer.empty() ? EndKind::verdict : EndKind::finished;
+    detail.distributor_id = run.distributor_id;
+    detail.exit_info = run.end.value_or(ExitInfo{});
+    detail.standard_output = run.standard_output;
+    detail.standard_error = run.standard_error;
+    detail.output_writer = run.output_writer;
+    const auto read =
+        read_output(batch_, detail, stream_, [this](std::string_view block) { return out_.write(block); });
+    if (!read) fault_ = read.error();
+  }
+  return {};
+}
+
+// Tells of it where it is not the first one.
+void Follower::begin_run(const RunKey& key, std::uint32_t number) {
+  if (printed_) {
+    out_.flush();
+    if (fault_) tell_error(fmt::format("step {}: {}", step_, fault_->message));
+    tell_error(fmt::format("step {} runs again (run {}); what that run prints follows", step_, number));
+  }
+  printed_ = key;
+  fault_.reset();
+  failed_at_.reset();
+}
+
+// Whether a task that has failed stays so. Who drives it decides that, and records only that it runs again.
+bool Follower::is_decided(const Holder& holder) {
+  const auto now = Clock::now();
+  if (!failed_at_) failed_at_ = now;
+  switch (holder.state) {
+    case Holder::State::none:
+    case Holder::State::gone:
+      return true;
+    case Holder::State::left:
+      return !driver_.is_handed_over();
+    case Holder::State::alive: {
+      auto request = batch_request("explain", batch_.path());
+      request["steps"] = std::to_string(step_);
+      const auto reply = ask_driver(holder.process(), request, kAnswerBound);
+      if (reply) return reply->value("reasons", nlohmann::json::array()).empty();
+      break;
+    }
+    case Holder::State::elsewhere:
+      break;
+  }
+  return now - *failed_at_ > kDecisionBound;
+}
+
+Result<OpenRun> Follower::open_run(const Fold& fold) const {
+  const FoldedTask& task = fold.task(step_);
+  OpenRun run;
+  run.key = {static_cast<std::uint32_t>(step_), task.submission, task.restart};
+  run.writer = fold.record_files()[task.file];
+  run.session = fold.sessions()[task.file].value_or(OpenedRecord{});
+  return find_start(batch_, std::move(run), stream_, task.started_offset);
+}
+
+// Nothing: the task has ended for good, and what it printed was printed.
+Result<std::optional<OpenRun>> Follower::next_run() {
+  std::optional<RunKey> decided;  // the run after which there is none
   for (int wait = kFirstPauseMilliseconds; !out_.is_closed(); wait = std::min(2 * wait, kLongestPauseMilliseconds)) {
     const auto holder = driver_.look();
     if (!holder) return fail(holder.error());
     const auto fold = Fold::load(batch_);
     if (!fold) return fail(fold.error());
+    if (auto printed = print_missed(*fold); !printed) return fail(std::move(printed.error()));
     const FoldedTask& task = fold->task(step_);
+    const RunKey key{static_cast<std::uint32_t>(step_), task.submission, task.restart};
     if (task.state == TaskState::running) {
-      OpenRun run;
-      run.key = {static_cast<std::uint32_t>(step_), task.submission, task.restart};
-      run.writer = fold->record_files()[task.file];
-      run.session = fold->sessions()[task.file].value_or(OpenedRecord{});
-      auto found = find_start(batch_, std::move(run), stream_, task.started_offset);
-      if (!found) return fail(found.error());
-      return std::optional(std::move(*found));
+      if (printed_ == key) {  // its end was seen, and is not in the records any more
+        return fail(ErrorCode::gave_up, "the records of step " + std::to_string(step_) + " cannot be read any more");
+      }
+      auto run = open_run(*fold);
+      if (!run) return fail(std::move(run.error()));
+      return std::optional(std::move(*run));
     }
     if (task.state != TaskState::waiting && task.state != TaskState::queued) {
-      return print_ended(*fold).map([] { return std::optional<OpenRun>(); });
-    }
-    if (holder->state == Holder::State::left || holder->state == Holder::State::gone) {
-      return fail(ErrorCode::not_available, fmt::format("the task is {}, and nobody drives the batch: allot resume {} "
-                                                        "goes on with it",
-                                                        to_string(task.state), shown_name(batch_.path())));
+      if (task.state == TaskState::failed && decided != key) {
+        // Then it is looked at once more: the next run may have begun and ended before the driver was asked.
+        if (is_decided(*holder)) {
+          decided = key;
+          continue;
+        }
+      } else {
+        if (printed_) return std::optional<OpenRun>();
+        return print_ended(*fold).map([] { return std::optional<OpenRun>(); });
+      }
+    } else {
+      if (holder->state == Holder::State::left || holder->state == Holder::State::gone) {
+        return fail(ErrorCode::not_available,
+                    fmt::format("the task is {}, and nobody drives the batch: allot resume {} "
+                                "goes on with it",
+                                to_string(task.state), shown_name(batch_.path())));
+      }
     }
     ::poll(nullptr, 0, wait);
   }
@@ -220,8 +322,10 @@ Result<void> Follower::look_for_verdict(OpenRun& run) {
     return {};
   }
   const FoldedTask& task = fold->task(step_);
-  if (task.state != TaskState::running || task.submission != run.key.submission) {
-    return fail(ErrorCode::gave_up, what() + " ends here: its run has no end of its own (allot status --why)");
+  const bool is_current = task.submission == run.key.submission && task.restart == run.key.restart;
+  if (task.state != TaskState::running || !is_current) {
+    fault_ = {ErrorCode::gave_up, what() + " ends here: its run has no end of its own (allot status --why)"};
+    return {};
   }
   const bool is_driven = holder->state == Holder::State::alive || holder->state == Holder::State::elsewhere ||
                          holder->state == Holder::State::waiting;
@@ -231,7 +335,10 @@ Result<void> Follower::look_for_verdict(OpenRun& run) {
                                               what(), shown_name(batch_.path())));
 }
 
+// What is wrong with the run's own output is kept in fault_.
 Result<void> Follower::follow(OpenRun run) {
+  begin_run(run.key, run.number);
+  file_.reset();
   path_ = batch_.output_path(run.writer, stream_);
   printed_to_ = run.start;
   files_.add(batch_.record_path(run.writer));
@@ -244,7 +351,10 @@ Result<void> Follower::follow(OpenRun run) {
     const std::string more = run.is_exact ? read_more() : std::string();
     auto end = end_of(run);
     if (!end) return fail(end.error());
-    if (*end) return finish(run, **end, more);
+    if (*end) {
+      if (auto finished = finish(run, **end, more); !finished) fault_ = finished.error();
+      return {};
+    }
     if (!more.empty()) {
       out_.write(more);
       out_.flush();
@@ -254,7 +364,7 @@ Result<void> Follower::follow(OpenRun run) {
     }
     pause(wait);
     if (wait == kLongestPauseMilliseconds && !is_guarded(run)) {
-      if (auto looked = look_for_verdict(run); !looked) return looked;
+      if (auto looked = look_for_verdict(run); !looked || fault_) return looked;
     }
     wait = std::min(2 * wait, kLongestPauseMilliseconds);
   }
@@ -267,13 +377,18 @@ Result<void> Follower::run() {
   const auto row = table->row(step_);
   if (!row) return fail(row.error());
   const std::string& own = stream_ == OutputStream::standard_output ? (*row)->stdout_path : (*row)->stderr_path;
-  auto started = wait_for_start();
-  if (!started) return fail(std::move(started.error()));
-  if (!*started) return {};
-  if (!own.empty()) {
-    return fail(ErrorCode::not_available, what() + " is not in the batch: it is written to " + own);
+  for (;;) {
+    auto next = next_run();
+    if (!next) return fail(std::move(next.error()));
+    if (!*next) break;
+    if (!own.empty()) {
+      return fail(ErrorCode::not_available, what() + " is not in the batch: it is written to " + own);
+    }
+    if (auto followed = follow(std::move(**next)); !followed) return followed;
+    out_.flush();
   }
-  return follow(std::move(**started));
+  if (fault_) return fail(*fault_);
+  return {};
 }
 
 }  // namespace

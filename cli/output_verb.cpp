@@ -52,9 +52,10 @@ class OutputVerb final : public Verb {
         {"output [OPTIONS] BATCH [STEP...]", "output --follow [--stderr] BATCH STEP"},
         "Prints the standard output of tasks of a batch, one after the other in the order given; without steps, of all "
         "tasks in the order of their steps. Nothing is put between them.\n\n"
-        "--follow prints what one task has printed so far and goes on until its run has ended; for a task that has not "
-        "started it waits. Where the task runs again, that is another run: follow it anew. Output that goes to a file "
-        "of the user's own is not followed. On a network file system, what a node has written may show late.\n\n"
+        "--follow prints what one task has printed so far and goes on until it has ended for good; for a task that has "
+        "not started it waits. Where the task runs again, stderr says so, and what the next run prints follows. Output "
+        "that goes to a file of the user's own is not followed. On a network file system, what a node has written may "
+        "show late.\n\n"
         "Exit status: 0 if all of it was printed; 1 if the output of some step is missing (it has not ended, or its "
         "output went to a file of its own) or was not kept whole: stderr tells which; 2 for wrong usage; 3 if the "
         "batch is damaged, or standard output cannot be written. A reader that goes away before the end (allot output "
@@ -72,7 +73,7 @@ class OutputVerb final : public Verb {
         ->required();
     app.add_option("STEP", steps_, "A step (0 is the first), or a range such as 3-9")->type_name("STEP");
     app.add_flag("--stderr", stderr_, "Print standard error instead");
-    app.add_flag("-f,--follow", follow_, "Go on with what the task prints until its run has ended");
+    app.add_flag("-f,--follow", follow_, "Go on with what the task prints until it has ended for good");
     app.add_flag("--json", json_,
                  "A JSON object per task and line: step, stream, output, output_base64 if that is no UTF-8, "
                  "error");

@@ -204,12 +204,13 @@ int RunVerb::run_dry(const BatchInfo& info, const ClusterParts& parts, TaskSourc
   if (batch_dir_) {
     if (auto free = check_batch_place(*batch_dir_); !free) return tell_failure(free.error());
   }
+  const DryRunOptions options{driving_.json, driving_.quiet, all_tasks_, info.begin_ns};
   auto tasks = read_tasks(info, source);
-  if (!tasks) return tell_no_batch(tasks.error(), stop, empty_dry_run_json(parts));
+  if (!tasks) return tell_no_batch(tasks.error(), stop, empty_dry_run_json(parts, options));
   if (!driving_.quiet) {
     for (const auto& note : source.notes()) tell("allot: " + note);
   }
-  return show_dry_run(parts, *tasks, {driving_.json, driving_.quiet, all_tasks_}, stop);
+  return show_dry_run(parts, *tasks, options, stop);
 }
 
 int RunVerb::run(Services& services) {

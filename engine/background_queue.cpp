@@ -11,6 +11,8 @@
 #include <boost/filesystem.hpp>
 #include <cerrno>
 #include <charconv>
+#include <cstdint>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -57,6 +59,16 @@ Result<BackgroundQueue> BackgroundQueue::open(const std::string& cluster) {
   return queue;
 }
 
+Result<BackgroundQueue> BackgroundQueue::open(const std::string& cluster) {
+  auto queue = place_of(cluster);
+  if (!queue) return queue;
+  boost::system::error_code error;
+  fs::create_directories(queue->directory_, error);
+  if (error) return fail(cannot(queue->directory_, error.value()));
+  if (::chmod(queue->directory_.c_str(), 0700) != 0) return fail(cannot(queue->directory_, errno));
+  return queue;
+}
+
 Result<void> BackgroundQueue::add(const Entry& entry) const {
   return write_file_durably(directory_ + "/" + entry.batch_id, entry.path);
 }
@@ -70,18 +82,22 @@ bool BackgroundQueue::contains(const std::string& batch_id) const {
 }
 
 Result<std::vector<BackgroundQueue::Entry>> BackgroundQueue::list() const {
-  std::vector<Entry> entries;
+  std::vector<std::pair<std::int64_t, Entry>> found;  // by when they came: ids tell that to the second only
   boost::system::error_code error;
   for (fs::directory_iterator it(directory_, error), end; !error && it != end; it.increment(error)) {
     const std::string id = it->path().filename().string();
     // Ids have no dot: temporary files and the log do.
     if (id.find('.') != std::string::npos) continue;
     auto path = read_regular_file(it->path().string(), kLongestPath);
-    if (path) entries.push_back({id, std::move(*path)});  // else it was removed meanwhile
+    struct stat status {};
+    if (!path || ::lstat(it->path().c_str(), &status) != 0) continue;  // it was removed meanwhile
+    const std::int64_t came_ns = status.st_mtim.tv_sec * std::int64_t{1'000'000'000} + status.st_mtim.tv_nsec;
+    found.emplace_back(came_ns, Entry{id, std::move(*path)});
   }
   if (error) return fail(cannot(directory_, error.value()));
-  // Ids begin with the time.
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.batch_id < b.batch_id; });
+  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<Entry> entries;
+  for (auto& [came_ns, entry] : found) entries.push_back(std::move(entry));
   return entries;
 }
 

@@ -18,6 +18,7 @@
 #include "engine/addition.h"
 #include "engine/driver_log.h"
 #include "ledger/writer_name.h"
+#include "process/fault_point.h"
 #include "process/fd.h"
 #include "process/identity.h"
 #include "worker_node/local_distributor.h"
@@ -90,6 +91,12 @@ Error removal_error(int error, const std::string& path) {
   return told;
 }
 
+// Before each change; false: it stops there.
+bool passes(const std::function<bool()>& goes_on) {
+  ALLOT_FAULT_POINT("removal_change");
+  return !goes_on || goes_on();
+}
+
 // Removes, or only counts.
 class Remover {
  public:
@@ -113,7 +120,7 @@ class Remover {
   }
   bool may_change() {
     if (dry_run_ || is_stopped_) return false;
-    is_stopped_ = goes_on_ && !goes_on_();
+    is_stopped_ = !passes(goes_on_);
     return !is_stopped_;
   }
 
@@ -290,19 +297,18 @@ Result<Removal> remove_batch(const std::string& given, bool dry_run, const std::
     }
     return fail(errno_error(errno, path));
   }
-  const auto stops = [&goes_on] { return goes_on && !goes_on(); };
   if (has(root, "batch.json")) {
     if (!has(root, kMovedClaims)) {
       auto batch = BatchDirectory::open(path);
       if (!batch) return fail(batch.error().with_context("not removed"));
       if (auto unused = check_unused(*batch); !unused) return fail(unused.error());
       if (!dry_run) {
-        if (stops()) return Removal{};
+        if (!passes(goes_on)) return Removal{};
         if (auto taken = take_claims(*batch, root); !taken) return fail(taken.error());
       }
     }
     if (!dry_run) {
-      if (stops()) return Removal{};
+      if (!passes(goes_on)) return Removal{};
       if (auto marked = mark(path, root); !marked) return fail(marked.error());
     }
   } else if (boost::system::error_code error; !has(root, kRemovalMark) && !fs::is_empty(path, error)) {

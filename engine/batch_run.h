@@ -37,10 +37,10 @@ class BatchRun : private BatchFields {
   Clock::time_point due() const { return has_news_ ? Clock::time_point{} : due_; }
   /// Every task has ended, or the user stopped it, or something is wrong that does not pass.
   bool is_over() const;
-  /// Records the end. Once, when it is over or the distributor has been stopped.
-  BatchResult finish();
+  BatchResult finish();  ///< records the end; once, when it is over or the distributor has been stopped
   BatchProgress progress() const;
   std::uint64_t under_way() const { return board_.count(TaskStage::queued) + board_.count(TaskStage::running); }
+  bool wants_room(Clock::time_point now) const;        ///< advance() would submit something now, if there is room
   void set_room(std::uint64_t room) { room_ = room; }  ///< tasks that the cluster takes until the next advance()
 
   // What the driver hears.

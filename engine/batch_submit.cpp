@@ -75,6 +75,13 @@ void BatchRun::pump_submissions() {
   }
 }
 
+bool BatchRun::wants_room(Clock::time_point now) const {
+  if (stop_requests_ > 0 || result_.trouble || !pending_.empty()) return false;
+  const bool is_delay_over = !delayed_.empty() && delayed_.begin()->first <= now;
+  const bool has_begun = !not_begun_.empty() && not_begun_.begin()->first <= unix_nanoseconds();
+  return (is_delay_over || has_begun || !ready_.empty()) && wait_until_begin() <= std::chrono::nanoseconds(0);
+}
+
 std::optional<ReadyWork> BatchRun::next_work() {
   if (ready_.empty() || wait_until_begin() > std::chrono::nanoseconds(0)) return std::nullopt;
   const ArrayLimits limits{context_.distributor.limits(), context_.settings.retry.max_running,

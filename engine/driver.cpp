@@ -2,6 +2,7 @@
 #include "engine/driver.h"
 
 #include <algorithm>
+#include <set>
 #include <system_error>
 
 #include "engine/control_desk.h"
@@ -129,17 +130,53 @@ bool Driver::take_events() {
   return !events->empty();
 }
 
-// In the order of the batches' priorities: those that come first get what room there is.
+// Those of higher priority first. Among equals equal parts of what may be under way: batches with the least come first,
+// and of these the one that has waited longest. What one cannot use is left to those behind it.
 void Driver::share_room() {
-  if (!max_running_) return;
+  const auto now = Clock::now();
   std::uint64_t under_way = 0;
-  for (const auto& run : batches_) under_way += run->under_way();
+  std::vector<BatchRun*> wanting;
+  for (const auto& run : batches_) {
+    under_way += run->under_way();
+    if (!run->wants_room(now)) continue;
+    wanting.push_back(run.get());
+  }
   std::uint64_t room = *max_running_ - std::min<std::uint64_t>(*max_running_, under_way);
-  for (auto& run : batches_) {
-    const std::uint64_t before = run->under_way();
-    run->set_room(room);
-    run->advance();
-    room -= std::min(room, run->under_way() - std::min(before, run->under_way()));
+  const auto advance = [&room](BatchRun& run, std::uint64_t most) {
+    const std::uint64_t before = run.under_way();
+    run.set_room(std::min(room, most));
+    run.advance();
+    const std::uint64_t taken = run.under_way() - std::min(before, run.under_way());
+    room -= std::min(room, taken);
+    return taken > 0;
+  };
+  std::stable_sort(wanting.begin(), wanting.end(), [](const BatchRun* a, const BatchRun* b) {
+    return std::make_pair(b->priority(), a->under_way()) < std::make_pair(a->priority(), b->under_way());
+  });
+  std::set<const BatchRun*> served;
+  for (auto next = wanting.begin(); next != wanting.end() && room > 0;) {
+    const std::int32_t priority = (*next)->priority();
+    const auto last =
+        std::find_if(next, wanting.end(), [&](const BatchRun* run) { return run->priority() != priority; });
+    std::uint64_t of_rest = 0;  // what equals have that have not had their turn
+    for (auto it = next; it != last; ++it) of_rest += (*it)->under_way();
+    for (; next != last; ++next) {
+      const std::uint64_t own = (*next)->under_way();
+      const auto left = static_cast<std::uint64_t>(last - next);
+      const std::uint64_t part = (of_rest + room + left - 1) / left;
+      of_rest -= own;
+      if (part > own && advance(**next, part - own)) served.insert(*next);
+    }
+  }
+  if (!served.empty()) {
+    std::stable_partition(batches_.begin(), batches_.end(),
+                          [&served](const auto& run) { return served.count(run.get()) == 0; });
+    std::stable_sort(batches_.begin(), batches_.end(),
+                     [](const auto& a, const auto& b) { return a->priority() > b->priority(); });
+  }
+  for (const auto& run : batches_) {
+    if (run->is_due(now)) advance(*run, room);
+    run->set_room(room);  // which explain() tells
   }
 }
 

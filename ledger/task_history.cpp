@@ -36,6 +36,8 @@ void take(const Record& record, int& rank, TaskRun& run) {
     run.ended_ns = finished->ended_ns;
     run.end = finished->exit_info;
     run.usage = finished->usage;
+    run.standard_output = finished->standard_output;
+    run.standard_error = finished->standard_error;
   } else if (const auto* verdict = std::get_if<VerdictRecord>(&record)) {
     run.ended_ns = verdict->at_ns;
     run.end = verdict->exit_info;
@@ -92,6 +94,7 @@ Result<TaskHistory> DetailReader::history(std::uint64_t step) {
     const bool by_worker = ref.kind == Fold::RefKind::started || ref.kind == Fold::RefKind::finished;
     if (by_worker && fold_.sessions_[ref.file]) run.node = fold_.sessions_[ref.file]->host;
     take(record->record, rank, run);
+    if (ref.kind == Fold::RefKind::finished) run.output_writer = fold_.record_files_[ref.file];
     // That a run has started is told by its end.
     const bool is_told = ref.kind == Fold::RefKind::started && i + 1 < refs.size() &&
                          refs[i + 1].kind == Fold::RefKind::finished && refs[i + 1].submission == ref.submission &&

@@ -25,6 +25,8 @@ struct TaskRun {
   RequestedResources resources;       ///< that were asked for
   std::vector<std::string> evidence;  ///< one line per witness
   std::optional<RetryRecord> retry;   ///< the latest decision that the task runs again after it
+  OutputExtent standard_output, standard_error;
+  std::string output_writer;  ///< name of the writer whose output files hold the extents; empty: no output is recorded
 };
 
 struct TaskHistory {

@@ -188,6 +188,45 @@ class FaultBatch:
                 return
         raise Violation("no_end: four drivers in a row did not bring the batch to its end")
 
+    # ---- removing
+
+    def plant_links(self):
+        """Links that lead out of the batch, each where a file of the batch could be, and a directory. Returns their
+        paths in it."""
+        outside = self.root / "outside"
+        (outside / "deep").mkdir(parents=True)
+        for name in ("file", "deep/file"):
+            (outside / name).write_text("not the batch's\n")
+        links = {"output/node1-77.out": "file", "epochs/.claim-77": "file", "batch.json.tmp.7": "file",
+                 "worker.log": "deep/file", "deep": "deep"}
+        for name, target in links.items():
+            (self.directory / name).unlink(missing_ok=True)
+            (self.directory / name).symlink_to(outside / target)
+        return set(links)
+
+    def must_have_links_only(self, links):
+        """All of the batch is gone, nothing else is, and nothing behind the links was touched."""
+        left = {str(path.relative_to(self.directory)) for path in self.directory.rglob("*")
+                if path.is_symlink() or not path.is_dir()}
+        expected = {link.replace("epochs/", "removing.epochs/") for link in links}
+        if left != expected:
+            raise Violation(f"removed: beside {sorted(left & expected)} there must be {sorted(expected - left)}, and not "
+                            f"{sorted(left - expected)}")
+        for name in ("file", "deep/file"):
+            if read_bytes(self.root / "outside" / name) != b"not the batch's\n":
+                raise Violation(f"removed_too_much: what a link leads to was changed: {name}")
+
+    def remove_to_the_end(self, links):
+        """After a removal that was killed: it is a whole batch, or nobody can resume it; the next removal ends it."""
+        if self.was_made():
+            self.must_be_clean("--strict")
+        elif self.finish(self.start("resume")) < 2:
+            raise Violation("half_removed: resume took a batch of which something had been removed")
+        remover = self.start("remove")
+        if self.finish(remover) != 0:
+            raise Violation(f"not_removed: {self.errors(remover)}")
+        self.must_have_links_only(links)
+
     # ---- looking
 
     def count_ended(self):

@@ -45,6 +45,13 @@ def boundary(batch, point, role, situation, passage):
     elif situation == "adds":
         batch.write_tasks([{"command": batch.effect_command(0)}, batch.adding_task(1, 3)])
         status = batch.finish(batch.start("run", fault, role))
+    elif situation == "remove":
+        batch.standard_tasks()
+        batch.finish(batch.start("run"))
+        links = batch.plant_links()
+        batch.finish(batch.start("remove", fault, role))
+        if batch.flag.exists():
+            return batch.remove_to_the_end(links)
     elif situation == "guard_dies":
         batch.standard_tasks(long_seconds=2)
         driver = batch.start("run", fault, role)

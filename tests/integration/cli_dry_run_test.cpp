@@ -143,6 +143,28 @@ TEST_CASE("a dry run splits by max_running and shows all with --tasks") {
   CHECK(bytes["submissions"][0]["commands"][0]["command_base64"] == "ZWNobyAn/yc=");
 }
 
+TEST_CASE("a dry run says when it would begin") {
+  const Cli cli;
+  const auto text = [&](const char* time) {
+    return cli.must(0, {"run", "--dry-run", "--begin", time, "--array", "2", "--", "true"}).out;
+  };
+  CHECK_THAT(
+      text("2099-01-31T20:00Z"),
+      ContainsSubstring("nothing is started\nbegin: 2099-01-31T20:00:00.000000Z; nothing is submitted before\n"));
+  CHECK_THAT(text("2001-01-31T20:00Z"),
+             ContainsSubstring("begin: 2001-01-31T20:00:00.000000Z; that has passed, so at once\n"));
+  CHECK(cli.must(0, {"run", "--dry-run", "--", "true"}).out.find("begin: ") == std::string::npos);
+  const auto begin = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"run", "--dry-run", "--json"});
+    return Json::parse(cli.must(0, more).out).at("begin");
+  };
+  CHECK(begin({"--begin", "2099-01-31T20:00:30Z", "--", "true"}) == "2099-01-31T20:00:30.000000Z");
+  CHECK(begin({"--begin", "10m", "--", "true"}).is_string());
+  CHECK(begin({"--begin", "2099-01-31T20:00Z", "--allow-empty", "-"}) == "2099-01-31T20:00:00.000000Z");
+  CHECK(begin({"--", "true"}).is_null());
+  CHECK_THAT(cli.must(2, {"run", "--dry-run", "--begin", "soon", "--", "true"}).err, ContainsSubstring("--begin"));
+}
+
 TEST_CASE("a dry run of many lines prints a summary") {
   const Cli cli;
   std::string lines, different;

@@ -78,6 +78,76 @@ TEST_CASE("output --follow: behind a run whose guard was killed nothing is mixed
   CHECK(run.finish().exit_status == 0);
 }
 
+TEST_CASE("output --follow: goes on with the next run until the task has ended for good") {
+  const Cli cli;
+  cli.make_gate("end");
+  // The other task keeps the driver there.
+  RunningProgram run(
+      gated(cli, "multiprocess",
+            "{\"command\": \"echo run $ALLOT_ATTEMPT; echo x > ready; cat gate; exit 1\", \"retry\": {\"error\": 1}}\n"
+            "{\"command\": \"cat end\"}\n"));
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  RunningProgram follow(cli.options({"output", "--follow", "./b", "0"}));
+  follow.wait_for_out("run 1\n");
+  cli.release("gate");
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  follow.wait_for_err("step 0 runs again (run 2)");
+  follow.wait_for_out("run 2\n");
+  cli.release("gate");
+  const auto outcome = follow.finish();
+  INFO(outcome.err);
+  CHECK(outcome.exit_status == 0);
+  CHECK(outcome.out == "run 1\nrun 2\n");
+  CHECK(cli.tasks("./b").at(1)["state"] == "running");
+  // One that has failed for good is over, though its driver is there; its last run is what it printed.
+  CHECK(cli.must(0, {"output", "--follow", "./b", "0"}).out == "run 2\n");
+  cli.release("end");
+  CHECK(run.finish().exit_status == 1);
+}
+
+TEST_CASE("output --follow: runs that come and go between two looks are not left out") {
+  const Cli cli;
+  RunningProgram run(
+      gated(cli, "sequential",
+            "{\"command\": \"echo run $ALLOT_ATTEMPT; test $ALLOT_ATTEMPT != 1 || { echo x > ready; cat gate; }; test "
+            "$ALLOT_ATTEMPT = 4\", \"retry\": {\"error\": 5}}\n"));
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  RunningProgram follow(cli.options({"output", "--follow", "./b", "0"}));
+  follow.wait_for_out("run 1\n");
+  follow.send_signal(SIGSTOP);
+  cli.release("gate");
+  CHECK(run.finish().exit_status == 0);
+  follow.send_signal(SIGCONT);
+  const auto outcome = follow.finish();
+  INFO(outcome.err);
+  CHECK(outcome.exit_status == 0);
+  CHECK(outcome.out == "run 1\nrun 2\nrun 3\nrun 4\n");
+  for (const char* number : {"2", "3", "4"}) {
+    CHECK(outcome.err.find("step 0 runs again (run " + std::string(number) + ")") != std::string::npos);
+  }
+}
+
+TEST_CASE("output --follow: a run that is lost while it is followed is told and the next one follows") {
+  const Cli cli;
+  RunningProgram run(gated(
+      cli, "sequential",
+      "{\"command\": \"echo run $ALLOT_ATTEMPT; echo x > ready; cat gate; if test $ALLOT_ATTEMPT = 1; then kill -9 "
+      "$PPID; sleep 100; fi\", \"retry\": {\"lost\": 1}}\n"));
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  RunningProgram follow(cli.options({"output", "--follow", "./b", "0"}));
+  follow.wait_for_out("run 1\n");
+  cli.release("gate");
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  const std::size_t lost = follow.wait_for_err("of step 0 ends here");
+  follow.wait_for_err("step 0 runs again (run 2)", lost);
+  cli.release("gate");
+  const auto outcome = follow.finish();
+  INFO(outcome.err);
+  CHECK(outcome.exit_status == 0);
+  CHECK(outcome.out == "run 1\nrun 2\n");
+  CHECK(run.finish().exit_status == 0);
+}
+
 TEST_CASE("output --follow: what cannot be followed is told") {
   const Cli cli;
   RunningProgram run(

@@ -2,8 +2,8 @@
 // `allot submit` and the driver in the background.
 #include <signal.h>
 
-#include <algorithm>
 #include <filesystem>
+#include <memory>
 
 #include "process/fd.h"
 #include "tests/integration/background_cli.h"

@@ -140,6 +140,7 @@ def check_batches(test):
     test.run("run", "--dry-run", "tasks.jsonl", status=(1,))
     test.run("run", "--dry-run", "--tasks", "tasks.jsonl", status=(1,))
     test.run("run", "--dry-run", "--", "echo", b"\xff")
+    test.run("run", "--dry-run", "--begin", "1h", "--", "true")
     test.run("run", "--dry-run", "--allow-empty", "-")
     test.run("run", "--allow-empty", "-")
     test.run("resume", "./classes", status=(1,))
