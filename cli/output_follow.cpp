@@ -185,9 +185,10 @@ bool Follower::is_decided(const Holder& holder) {
   switch (holder.state) {
     case Holder::State::none:
     case Holder::State::gone:
-      return true;
     case Holder::State::left:
-      return !driver_.is_handed_over();
+      return true;
+    case Holder::State::waiting:
+      return false;
     case Holder::State::alive: {
       auto request = batch_request("explain", batch_.path());
       request["steps"] = std::to_string(step_);

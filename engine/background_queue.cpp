@@ -59,16 +59,6 @@ Result<BackgroundQueue> BackgroundQueue::open(const std::string& cluster) {
   return queue;
 }
 
-Result<BackgroundQueue> BackgroundQueue::open(const std::string& cluster) {
-  auto queue = place_of(cluster);
-  if (!queue) return queue;
-  boost::system::error_code error;
-  fs::create_directories(queue->directory_, error);
-  if (error) return fail(cannot(queue->directory_, error.value()));
-  if (::chmod(queue->directory_.c_str(), 0700) != 0) return fail(cannot(queue->directory_, errno));
-  return queue;
-}
-
 Result<void> BackgroundQueue::add(const Entry& entry) const {
   return write_file_durably(directory_ + "/" + entry.batch_id, entry.path);
 }

@@ -90,18 +90,23 @@ void BatchRun::look_for_additions() {
       return note_fault(log_fault_, answer.error());  // it stays taken, and is found again
     }
     if (!answer && answer.error().code == ErrorCode::gave_up && taken.request) give_up(answer.error());
-    if (auto told = answer_addition(context_.batch, taken.token, answer); !told) note_fault(log_fault_, told.error());
+    if (auto told = answer_addition(context_.batch, taken.token, answer); !told) {
+      return note_fault(log_fault_, told.error());
+    }
+    unanswered_.erase(taken.token);
   }
 }
 
 // Errors: fix_request (the answer to who asks), retry_later (nothing of it is in the batch), gave_up.
 Result<AdditionAnswer> BatchRun::add_tasks(const AdditionRequest& request) {
-  const auto known = std::find_if(additions_.begin(), additions_.end(),
-                                  [&](const auto& item) { return item.second.token == request.token; });
-  if (known != additions_.end()) {  // by a driver that died before it could say so
+  if (const auto known = unanswered_.find(request.token); known != unanswered_.end()) {
     return AdditionAnswer{known->second.first_step, known->second.count, false};
   }
-  const auto parent = step_under_way(request.parent, submissions_, board_);
+  // Most often it is one of the few that run.
+  const auto running =
+      std::find_if(running_.begin(), running_.end(), [&](std::uint32_t step) { return id_of(step) == request.parent; });
+  const auto parent = running != running_.end() ? std::optional<std::uint64_t>(*running)
+                                                : step_under_way(request.parent, submissions_, board_);
   if (!parent) {
     return fail(ErrorCode::fix_request,
                 fmt::format("{} is no run of this batch that is under way; only a task that runs "
@@ -131,6 +136,7 @@ Result<AdditionAnswer> BatchRun::add_tasks(const AdditionRequest& request) {
   if (auto committed = context_.log.commit(record); !committed) return fail(std::move(committed.error()));
   ALLOT_FAULT_POINT("driver_added");
   additions_.emplace(record.parent.step, record);
+  unanswered_.emplace(record.token, record);
   if (!was_there) grow(record);
   return AdditionAnswer{record.first_step, record.count, was_there};
 }

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -33,7 +34,10 @@ class BatchFields {
         number_(number),
         submitter_(submitter),
         calls_(context.distributor, bell) {
-    for (AddedRecord& added : state.additions) additions_.emplace(added.parent.step, std::move(added));
+    for (AddedRecord& added : state.additions) {
+      unanswered_.emplace(added.token, added);
+      additions_.emplace(added.parent.step, std::move(added));
+    }
     result_.incomplete_outputs = state.incomplete_outputs;
     result_.highlights = std::move(state.highlights);
     if (!state.max_running) return;
@@ -71,7 +75,8 @@ class BatchFields {
 
   NodeRecord nodes_;
   Triage triage_;
-  std::multimap<std::uint32_t, AddedRecord> additions_;  // by the parent's step
+  std::multimap<std::uint32_t, AddedRecord> additions_;      // by the parent's step
+  std::unordered_map<std::string, AddedRecord> unanswered_;  // by token: added, and who asked may not know it yet
   std::chrono::steady_clock::time_point next_addition_look_{};
   std::unordered_set<std::uint32_t> running_;
   int stop_requests_ = 0;

@@ -74,8 +74,7 @@ TEST_CASE("of all batches of a cluster no more than its max_running tasks run at
   const std::string mark = "echo + >> marks; true; echo - >> marks";
   cli.make_gate("ready");
   cli.make_gate("gate");
-  const std::string first =
-      submit("echo + >> marks; echo x > ready; cat gate; echo - >> marks\n" + repeated(mark, 5));
+  const std::string first = submit("echo + >> marks; echo x > ready; cat gate; echo - >> marks\n" + repeated(mark, 5));
   CHECK(read_file(cli.path("ready")).value() == "x\n");
   std::vector<std::string> ids;
   for (int batch = 0; batch < 6; ++batch) ids.push_back(submit(repeated(mark, 10)));
