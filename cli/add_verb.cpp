@@ -27,8 +27,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kFirstPause{5};
 constexpr milliseconds kLongestPause{250};
 constexpr std::chrono::seconds kNudgeBound{1};
-// A driver that has taken the request is about to answer, unless it dies over it.
-constexpr std::chrono::seconds kTakenBound{30};
+constexpr milliseconds kTakenBound{2000};
 
 class AddVerb final : public Verb {
  public:
@@ -160,8 +159,9 @@ int AddVerb::wait_for_answer(const BatchDirectory& batch, SignalStop& stop) {
                                        ": a driver has taken the tasks and does not answer; whether they were added, "
                                        "allot status tells"});
     }
+    // It is about to answer, unless it has died over it; then the next one answers.
     is_taken = true;
-    deadline = Clock::now() + kTakenBound;
+    deadline = Clock::now() + std::max(bound_, kTakenBound);
   }
 }
 

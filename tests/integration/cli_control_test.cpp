@@ -214,7 +214,7 @@ TEST_CASE("a task that does not start before its time is told apart from the oth
   CHECK(cli.tasks("./b")[1]["exit_class"] == "killed");
   CHECK(cli.tasks("./b")[2]["exit_class"] == "done");
   CHECK(has(cli.must(2, {"run", "-"}, "{\"command\": \"true\", \"begin\": \"soon\"}\n").err,
-            "-:1: begin: neither a time"));
+            "standard input:1: begin: neither a time"));
 }
 
 TEST_CASE("wrong requests are refused in words, and do nothing") {

@@ -187,14 +187,13 @@ TEST_CASE("status --snakemake: one word") {
   const auto gone = cli.must(0, {"status", "--snakemake", "./b"});
   CHECK(gone.out == "failed\n");
   CHECK(gone.err.find("is gone; allot resume " + cli.path("b") + " finishes it") != std::string::npos);
-  // Between two drivers nothing has failed; but only for so long.
+  // Nobody waits for a batch that was handed over and is not in the background's queue.
   auto records = RecordWriter::open(cli.path("b/records/driver-1"));
   REQUIRE(records);
-  REQUIRE(records->append(
-      EndedRecord{"handed over to the background driver", std::int64_t{4'000'000'000} * 1'000'000'000}));
-  CHECK(word("./b") == "running\n");
   REQUIRE(records->append(EndedRecord{"handed over to the background driver", 1}));
-  CHECK(word("./b") == "failed\n");
+  const auto dropped = cli.must(0, {"status", "--snakemake", "./b"});
+  CHECK(dropped.out == "failed\n");
+  CHECK(dropped.err.find("handed over to the background driver") != std::string::npos);
   cli.release("gate");
   cli.must(2, {"status", "--snakemake", "./none"});
   cli.must(2, {"status", "--snakemake", "--json", "./good"});

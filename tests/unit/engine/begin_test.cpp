@@ -58,7 +58,7 @@ TEST_CASE("a task that waits for its time says so, is held and released, and goe
     CHECK(run.release(one) == 1);
     told.push_back(run.explain(1));
     CHECK_FALSE(run.is_over());
-    batch.when(done(1), [&](BatchRun& later) {
+    batch.when(done(1), [&, one](BatchRun& later) {
       CHECK(later.under_way() == 0);
       CHECK(later.cancel(one, std::chrono::milliseconds(0)).withdrawn == 1);
       batch.stop.request();
