@@ -40,15 +40,15 @@ class AddVerb final : public Verb {
         "A task that runs adds tasks to its batch, given as for allot run; they begin as soon as there is room. With "
         "--again the task itself, once it has ended well, waits for them and then runs again, with ALLOT_ROUND one "
         "higher: 0 in the first round, 1 in the next one. It holds no slot meanwhile, and what is to run after it "
-        "waits "
-        "until it has ended without adding more. If one of them does not end well, it is abandoned, unless "
+        "waits until it has ended without adding more. If one of them does not end well, it is abandoned, unless "
         "--again=any.\n\n"
         "Names and steps in \"after\" are those of the tasks that are added together; {#} counts them from 0, "
         "ALLOT_ARRAY_STEP_ID is the step in the batch. They get the environment of the batch, and this command's "
-        "directory. When this command is back, they are in the batch's records; with another exit status than 0, none "
-        "of them is. A task that fails and runs again adds again, unless it says --once.\n\n"
-        "Exit status: 0 if they are in the batch; 2 for wrong usage, bad input, or outside of a task; 3 if the driver "
-        "of the batch has not taken them in time or the batch cannot be written.",
+        "directory. A task that fails and runs again adds again, unless it says --once.\n\n"
+        "Exit status: 0 if they are in the batch's records, all of them; 2 for wrong usage, bad input, or outside of a "
+        "task, and 3 if no driver has taken them in time or the batch cannot be written: then none of them is in the "
+        "batch. Only of a driver that has taken them and did not answer, and after a signal, that is not certain; the "
+        "message says so.",
         {{"allot add --again parts.txt", "in a task: split the work, and come back when it is done"},
          {"[ \"$ALLOT_ROUND\" = 0 ] && exec allot add --again -- ./part {} ::: *.csv; ./merge", "a whole task"},
          {"allot add --once parts parts.txt", "not again, when this task is run again"}}};
@@ -136,7 +136,9 @@ int AddVerb::wait_for_answer(const BatchDirectory& batch, SignalStop& stop) {
   bool is_taken = false;
   for (milliseconds pause = kFirstPause;; pause = std::min(pause * 2, kLongestPause)) {
     auto answer = find_answer(batch, request_.token);
-    if (!answer || *answer) {
+    // What passes (no descriptors) says nothing of the tasks.
+    const bool is_passing = !answer && answer.error().code == ErrorCode::retry_later;
+    if (!is_passing && (!answer || *answer)) {
       remove_addition(batch, request_.token);
       return answer ? tell_answer(**answer) : tell_failure(answer.error());
     }
@@ -152,7 +154,10 @@ int AddVerb::wait_for_answer(const BatchDirectory& batch, SignalStop& stop) {
                                        "batch? allot list tells)",
                                        batch.path(), format_duration(bound_.count()))});
     }
-    if (is_stopped) return 128 + stop.first_signal();
+    if (is_stopped) {
+      tell_error("a driver has taken the tasks; whether they were added, allot status tells");
+      return 128 + stop.first_signal();
+    }
     if (is_taken) {
       return tell_failure(
           {ErrorCode::retry_later, batch.path() +

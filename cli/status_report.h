@@ -59,9 +59,11 @@ class StatusReport {
   Result<std::string> list(TaskState state, bool with_text);
   /// Null: damaged, and counted.
   const TaskSpec* row(std::uint64_t step);
-  /// Why a task does not run; empty if it does, or has ended.
+  /// For which of the tasks that it has added a task waits; empty if it does not.
   std::string open_additions(const TaskDetail& detail) const;
+  /// The task that added it to the batch.
   std::optional<std::uint32_t> added_by(std::uint64_t step) const;
+  /// Why a task does not run; empty if it does, or has ended.
   std::string reason_of_waiting(const TaskDetail& detail, const TaskSpec& spec) const;
 
   const BatchDirectory& batch_;

@@ -11,7 +11,6 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/batch_maker.h"
-#include "process/fault_point.h"
 #include "process/fd.h"
 #include "protocol/distributor_id.h"
 

@@ -7,7 +7,6 @@
 // TOKEN.answer when the tasks are in the batch, or will never be.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>

@@ -14,10 +14,6 @@ namespace {
 // Who asks from this host is heard at once, by the driver's socket.
 constexpr std::chrono::seconds kLookInterval{1};
 
-bool has_ended(TaskStage stage) {
-  return stage == TaskStage::done || stage == TaskStage::failed || stage == TaskStage::abandoned;
-}
-
 // The step of this batch of which a run with that id is under way.
 std::optional<std::uint64_t> step_under_way(const std::string& id,
                                             const std::map<std::uint32_t, SubmissionIds>& submissions,
@@ -27,8 +23,7 @@ std::optional<std::uint64_t> step_under_way(const std::string& id,
   for (const auto& [number, ids] : submissions) {
     if (ids.base != parsed->base || ids.is_array != parsed->array_step.has_value()) continue;
     const auto is_it = [&](std::uint64_t step) {
-      const TaskStage stage = board[step].stage;
-      return board[step].submission == number && (stage == TaskStage::queued || stage == TaskStage::running);
+      return board[step].submission == number && is_under_way(board[step].stage);
     };
     if (ids.is_array) {
       const std::uint64_t step = ids.step_origin + *parsed->array_step;
@@ -45,9 +40,14 @@ std::optional<std::uint64_t> step_under_way(const std::string& id,
 Result<std::uint64_t> append_rows(const BatchDirectory& batch, std::uint64_t first, const AdditionRequest& request) {
   auto rows =
       TaskTableReader::open(addition_data_path(batch, request.token), addition_index_path(batch, request.token));
-  if (!rows) return fail(std::move(rows.error()));
+  // Who asks has made a mistake, or his disk: the batch goes on without it.
+  const auto refused = [](Error error) {
+    if (error.code != ErrorCode::retry_later) error.code = ErrorCode::fix_request;
+    return fail(std::move(error));
+  };
+  if (!rows) return refused(rows.error());
   const auto count = rows->size();
-  if (!count) return fail(count.error());
+  if (!count) return refused(count.error());
   if (*count > kMaxArrayStep + 1 - std::min(first, kMaxArrayStep + 1)) {
     return fail(ErrorCode::fix_request,
                 fmt::format("a batch may have {} tasks at most, and has {}; {} more are too many", kMaxArrayStep + 1,
@@ -58,7 +58,7 @@ Result<std::uint64_t> append_rows(const BatchDirectory& batch, std::uint64_t fir
   if (!table) return fail(std::move(table.error()));
   for (std::uint64_t step = 0; step < *count;) {
     const auto row = rows->row(step);
-    if (!row) return fail(ErrorCode::fix_request, row.error().message);
+    if (!row) return refused(row.error());
     TaskSpec task = **row;
     if (task.cwd.empty() && request.cwd != batch.info().cwd) task.cwd = request.cwd;
     for (Dependency& on : task.after) {

@@ -13,14 +13,6 @@ namespace {
 constexpr int kHoldCall = 3;
 constexpr int kReleaseCall = 4;
 
-bool is_submitted(TaskStage stage) {
-  return stage == TaskStage::queued || stage == TaskStage::running;
-}
-
-bool has_ended(TaskStage stage) {
-  return stage == TaskStage::done || stage == TaskStage::failed || stage == TaskStage::abandoned;
-}
-
 // Calls `visit` for each step of the selection, in ascending order.
 template <class Visit>
 void for_each_step(const TaskSelection& selection, std::uint64_t size, Visit&& visit) {
@@ -71,7 +63,7 @@ CancelCount BatchRun::cancel(const TaskSelection& selection, std::chrono::millis
     if (!is_wanted(selection, stage)) return;
     record.steps.append(step);
     TaskCell& cell = board_.edit(step);
-    if (!is_submitted(stage)) {
+    if (!is_under_way(stage)) {
       withdrawn.push_back(static_cast<std::uint32_t>(step));
       return;
     }

@@ -19,10 +19,6 @@ constexpr std::size_t kMostHeard = 256;
 constexpr std::uint32_t kFewestMisses = 2;
 constexpr std::chrono::milliseconds kShortestPause{10};
 
-bool is_under_way(TaskStage stage) {
-  return stage == TaskStage::queued || stage == TaskStage::running;
-}
-
 }  // namespace
 
 void BatchRun::look_for_silent_tasks() {

@@ -24,6 +24,13 @@ enum class TaskStage : std::uint8_t {
 };
 inline constexpr std::size_t kTaskStageCount = 10;
 
+inline bool is_under_way(TaskStage stage) {
+  return stage == TaskStage::queued || stage == TaskStage::running;
+}
+inline bool has_ended(TaskStage stage) {
+  return stage == TaskStage::done || stage == TaskStage::failed || stage == TaskStage::abandoned;
+}
+
 struct TaskCell {
   std::uint32_t submission = 0;  ///< number of the newest one; 0: none
   std::uint32_t group = 0;       ///< index into BatchPlan::groups
@@ -89,7 +96,6 @@ class TaskBoard {
   const std::array<std::uint64_t, kExitClassCount>& by_class() const { return by_class_; }
 
  private:
-  static bool is_under_way(TaskStage stage) { return stage == TaskStage::queued || stage == TaskStage::running; }
   std::uint64_t& under_way_of(std::uint32_t group) {
     if (group >= under_way_.size()) under_way_.resize(group + std::size_t{1});
     return under_way_[group];

@@ -46,6 +46,17 @@ std::vector<std::string> to_background(const std::string& verb, const std::vecto
   return words;
 }
 
+// One of its two tasks runs until it is cancelled with the other; the batch's id.
+std::string cancelled_while_running(BackgroundCli& cli) {
+  cli.make_gate("ready");
+  cli.make_gate("gate");
+  const std::string id = cli.submit({"--max-running", "1", "-"}, "echo x > ready; cat gate\necho 1 >> effects\n");
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  cli.must(0, {"cancel", id});
+  CHECK(cli.run({"wait", id}).exit_status == 1);
+  return id;
+}
+
 }  // namespace
 
 TEST_CASE("resume --background: comes back at once, and what still runs is adopted") {
@@ -64,12 +75,7 @@ TEST_CASE("resume --background: comes back at once, and what still runs is adopt
 
 TEST_CASE("resume --background: what was cancelled runs again, since the user asks for it") {
   BackgroundCli cli;
-  cli.make_gate("ready");
-  cli.make_gate("gate");
-  const std::string id = cli.submit({"--max-running", "1", "-"}, "echo x > ready; cat gate\necho 1 >> effects\n");
-  CHECK(read_file(cli.path("ready")).value() == "x\n");
-  cli.must(0, {"cancel", id});
-  CHECK(cli.run({"wait", id}).exit_status == 1);
+  const std::string id = cancelled_while_running(cli);
   CHECK(cli.must(0, to_background("resume", {"-q", id})).out.empty());
   CHECK(read_file(cli.path("ready")).value() == "x\n");
   cli.release("gate");
@@ -99,12 +105,7 @@ TEST_CASE("retry --background: failed tasks run again, and with them what waited
 
 TEST_CASE("retry --background: a cancelled task is not cancelled any more") {
   BackgroundCli cli;
-  cli.make_gate("ready");
-  cli.make_gate("gate");
-  const std::string id = cli.submit({"--max-running", "1", "-"}, "echo x > ready; cat gate\necho 1 >> effects\n");
-  CHECK(read_file(cli.path("ready")).value() == "x\n");
-  cli.must(0, {"cancel", id});
-  CHECK(cli.run({"wait", id}).exit_status == 1);
+  const std::string id = cancelled_while_running(cli);
   cli.must(0, to_background("retry", {"--steps", "1", id}));
   cli.must(1, {"wait", id});
   CHECK(cli.tasks(id)[0]["exit_class"] == "killed");

@@ -227,6 +227,33 @@ TEST_CASE("a request of a run that is not under way is refused and adds nothing"
   CHECK(batch.fold().size() == 2);
 }
 
+TEST_CASE("a request whose tasks cannot be read is refused and the batch goes on") {
+  DrivenBatch batch(plain_tasks(1));
+  FakeCluster cluster;
+  cluster.behaviour = [](const FakeTask&) { return fake_goes_on(); };
+  const bool is_no_table = GENERATE(false, true);
+  std::string token;
+  batch.when(kOneRuns, [&](BatchRun& run) {
+    token = ask(batch, cluster, 0, 2, false);
+    const std::string path = addition_data_path(batch.directory(), token);
+    std::string bytes = read_file(path).value();
+    bytes[is_no_table ? 0 : bytes.size() - 1] ^= 1;
+    REQUIRE(write_file_durably(path, bytes));
+    run.ask_for_additions();
+  });
+  batch.when([&](const BatchProgress&) { return !token.empty() && is_answered(batch, token); },
+             [&](BatchRun&) {
+               const auto answer = find_answer(batch.directory(), token);
+               REQUIRE_FALSE(answer);
+               CHECK_THAT(answer.error().message, ContainsSubstring(token + ".data: "));
+               cluster.finish(0);
+             });
+  const BatchResult result = batch.run(cluster);
+  CHECK(result.progress.done == 1);
+  CHECK_FALSE(result.trouble);
+  CHECK(batch.fold().size() == 1);
+}
+
 TEST_CASE("a task that is cancelled while it waits for what it added has been killed") {
   DrivenBatch batch(plain_tasks(1));
   FakeCluster cluster(1);
