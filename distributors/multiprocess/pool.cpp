@@ -574,7 +574,12 @@ Result<std::optional<std::uint32_t>> MultiprocessDistributor::adopt(std::unique_
     }
   }
   submission.steps.for_each([&](std::uint64_t step) {
-    if (entry.cell(step).phase != TaskPhase::queued || runs(step)) return;
+    RunBook::Cell& cell = entry.cell(step);
+    if (cell.phase != TaskPhase::queued || runs(step)) return;
+    if (fold->task(step).is_held) {  // by who asks it would be held again too late
+      cell.flags |= RunBook::kHeld;
+      return;
+    }
     pool.pending.push_back(submission.priority, added->first, {step, 1});
   });
   schedule_pump();
