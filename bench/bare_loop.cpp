@@ -25,6 +25,7 @@ struct Options {
   int slots = 2;
   long tasks = 1000;
   bool pinned = false;
+  bool diamonds = false;
   std::string shell_line;
   std::vector<std::string> command;
 };
@@ -88,6 +89,21 @@ void spawn_and_wait(const char* path, char* const* argv, int slots, long tasks, 
   work.failed += failed;
 }
 
+// One, two, one, two, … each after the ones before: what such a graph costs because less of it can run at once.
+void spawn_diamonds(const char* path, char* const* argv, long tasks, Work& work) {
+  for (long begun = 0, level = 0; begun < tasks; ++level) {
+    const long beside = std::min(tasks - begun, 1 + level % 2);
+    for (long i = 0; i < beside; ++i) start(path, argv);
+    for (long i = 0; i < beside; ++i) {
+      int status = 0;
+      rusage usage{};
+      if (::wait4(-1, &status, 0, &usage) < 0) fail("wait4");
+      if (status != 0) ++work.failed;
+    }
+    begun += beside;
+  }
+}
+
 std::vector<int> allowed_cpus() {
   cpu_set_t set;
   if (::sched_getaffinity(0, sizeof set, &set) != 0) fail("sched_getaffinity");
@@ -134,6 +150,9 @@ int main(int argc, char** argv) {
   app.add_option("-j,--slots", options.slots, "commands at once")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("-n,--tasks", options.tasks, "how many in all")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_flag("--pinned", options.pinned, "one spawner pinned to each core instead of a single one");
+  app.add_flag("--diamonds", options.diamonds, "one, two, one, two, … each after the ones before; without --slots")
+      ->excludes("--slots")
+      ->excludes("--pinned");
   CLI::Option* shell = app.add_option("--sh", options.shell_line, "run this line with sh -c instead of a command");
   app.add_option("command", options.command, "the command and its arguments")->excludes(shell);
   app.prefix_command();
@@ -153,7 +172,9 @@ int main(int argc, char** argv) {
   Work& work = *new (memory) Work;
 
   const auto begin = std::chrono::steady_clock::now();
-  if (options.pinned) {
+  if (options.diamonds) {
+    spawn_diamonds(path.c_str(), arguments.data(), options.tasks, work);
+  } else if (options.pinned) {
     run_pinned(options, path.c_str(), arguments.data(), work);
   } else {
     spawn_and_wait(path.c_str(), arguments.data(), options.slots, options.tasks, work);
