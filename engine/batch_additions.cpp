@@ -22,8 +22,8 @@ std::optional<std::uint64_t> step_under_way(const std::string& id,
   if (!parsed) return std::nullopt;
   for (const auto& [number, ids] : submissions) {
     if (ids.base != parsed->base || ids.is_array != parsed->array_step.has_value()) continue;
-    const auto is_it = [&](std::uint64_t step) {
-      return board[step].submission == number && is_under_way(board[step].stage);
+    const auto is_it = [&board, submission = number](std::uint64_t step) {  // clang 14 captures no bindings
+      return board[step].submission == submission && is_under_way(board[step].stage);
     };
     if (ids.is_array) {
       const std::uint64_t step = ids.step_origin + *parsed->array_step;

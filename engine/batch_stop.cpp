@@ -17,7 +17,6 @@ constexpr std::size_t kMostIds = 65'536;
 // While one call is with the distributor the next one waits at its door: nothing starts in between.
 constexpr std::size_t kMostQueuedCalls = 2;
 constexpr std::chrono::milliseconds kPassPause{100};
-constexpr std::chrono::milliseconds kQueueFirst{2000};
 
 }  // namespace
 
@@ -87,7 +86,7 @@ void BatchRun::pump_termination() {
   const bool is_kill = stop_requests_ > 1;
   // A slot that becomes free takes the next queued task: so those go first, if that does not take too long.
   const bool queue_is_out = terminate_queued(now);
-  if (queue_is_out || is_kill || now - stop_since_ > kQueueFirst) terminate_running();
+  if (queue_is_out || is_kill || now - stop_since_ > context_.settings.queue_first) terminate_running();
 }
 
 void BatchRun::terminate_running() {

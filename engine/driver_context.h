@@ -29,11 +29,12 @@ namespace allot {
 inline constexpr const char* kAllEnded = "all tasks ended";
 
 struct RunSettings {
-  std::chrono::milliseconds grace{5000};                 ///< from TERM to KILL when the batch is cancelled
-  RetryPolicy retry;                                     ///< the cluster's table with the batch's own rules
-  std::chrono::milliseconds trouble_patience{30'000};    ///< how long a passing fault may last while nothing runs
-  std::chrono::milliseconds fence_interval{10'000};      ///< how often it looks whether another driver has the batch
-  std::chrono::milliseconds termination_bound{15'000};   ///< beyond the grace: how long ends may take to be told
+  std::chrono::milliseconds grace{5000};                ///< from TERM to KILL when the batch is cancelled
+  std::chrono::milliseconds queue_first{2000};          ///< how long a cancellation spares what runs for what is queued
+  RetryPolicy retry;                                    ///< the cluster's table with the batch's own rules
+  std::chrono::milliseconds trouble_patience{30'000};   ///< how long a passing fault may last while nothing runs
+  std::chrono::milliseconds fence_interval{10'000};     ///< how often it looks whether another driver has the batch
+  std::chrono::milliseconds termination_bound{15'000};  ///< beyond the grace: how long ends may take to be told
   std::chrono::milliseconds reconcile_patience{60'000};  ///< how long resume asks what became of a submission
 };
 

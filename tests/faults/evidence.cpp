@@ -92,6 +92,19 @@ Result<Evidence> gather(const BatchDirectory& batch, const std::string& effects_
   for (const std::string& name : names_in(batch.records_directory())) {
     if (auto read = read_records(all, batch, name); !read) return fail(read.error());
   }
+  // Rows that a driver wrote for tasks that a task was adding, and was killed before it recorded that: they do not
+  // count.
+  auto driver = batch.current_driver();
+  if (!driver) return fail(driver.error());
+  if (*driver && (*driver)->tasks) {
+    std::uint64_t counted = *(*driver)->tasks;
+    for (const auto& [key, run] : all.runs) {
+      for (const auto& added : run.additions) {
+        counted = std::max<std::uint64_t>(counted, std::uint64_t{added.record.first_step} + added.record.count);
+      }
+    }
+    all.steps = std::min(all.steps, counted);
+  }
   if (effects_directory.empty()) return all;
   for (const std::string& name : names_in(effects_directory)) read_effects(all, effects_directory + "/" + name);
   return all;

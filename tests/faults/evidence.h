@@ -48,7 +48,7 @@ struct Submitted {
 };
 
 struct Evidence {
-  std::uint64_t steps = 0;  ///< in the task table
+  std::uint64_t steps = 0;  ///< in the task table, that count
   std::map<RunKey, Run> runs;
   std::map<std::uint32_t, Submitted> submissions;  ///< by number
   std::vector<Placed<WithdrawnRecord>> withdrawn;

@@ -94,6 +94,7 @@ class FaultBatch:
         self.environment = {**os.environ, "XDG_RUNTIME_DIR": str(self.root / "runtime"), "TMPDIR": str(self.root)}
         (self.root / "runtime").mkdir(mode=0o700)
         self.history = []
+        self.made_with = 0  # tasks, if that is known here
         self.leaves_effects = True  # its tasks write down what they did
         self.prefix = []  # of the driver's command line: prlimit and its like
 
@@ -116,6 +117,7 @@ class FaultBatch:
 
     def write_tasks(self, tasks):
         self.tasks_file.write_text("".join(json.dumps(task) + "\n" for task in tasks))
+        self.made_with = len(tasks)
 
     def standard_tasks(self, count=20, long_seconds=0.4):
         """Mixed: quick ones, slow ones, two that fail, one that leaves a grandchild behind, one that waits for another."""
@@ -278,7 +280,8 @@ class FaultBatch:
 
     def check(self, *options, wait=10):
         """Returns (exit status, lines) of the checker."""
-        command = [str(self.programs.checker), str(self.directory), "--wait", str(wait)]
+        command = [str(self.programs.checker), str(self.directory), "--wait", str(wait), "--tasks",
+                   str(self.made_with)]
         if self.leaves_effects:
             command += ["--effects", str(self.effects)]
         done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120, check=False)

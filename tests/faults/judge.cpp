@@ -44,6 +44,10 @@ class Judge {
     for (const auto& [key, run] : evidence_.runs) check_run(key, run);
     check_repetitions();
     check_effects();
+    if (evidence_.steps < demands_.tasks) {
+      say("forgotten", "the batch was made with " + std::to_string(demands_.tasks) + " tasks, and knows " +
+                           std::to_string(evidence_.steps));
+    }
     if (demands_.all_ended) {
       for (std::uint64_t step = 0; step < evidence_.steps; ++step) check_end(step);
     }

@@ -2,6 +2,7 @@
 // The rules that no crash may break. docs/faults.md states them for people, by the same names.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct Demands {
   bool strict = false;        ///< every task ended as it said itself: nothing was given up as lost
   bool tasks_killed = false;  ///< somebody killed tasks: with `strict` they may have ended by a signal
   bool effects = true;        ///< tasks were to leave side effects
+  std::uint64_t tasks = 0;    ///< that the batch was made with: as many it must know at least
 };
 
 /// One line per violation, "RULE: step N: …"; empty: all rules hold. Knows nothing of states that the library derives.

@@ -34,7 +34,7 @@ def read_table():
 
 def boundary_rounds():
     return [(point, role, situation, n) for point, role, situation, passages in read_table()
-            for n in PASSAGES if n <= passages]
+            for n in PASSAGES if n <= passages and situation != "slurm"]
 
 
 def boundary(batch, point, role, situation, passage):
@@ -42,9 +42,11 @@ def boundary(batch, point, role, situation, passage):
     if situation in ("run", "sequential"):
         batch.standard_tasks()
         status = batch.finish(batch.start("run", fault, role))
-    elif situation == "adds":
+    elif situation in ("adds", "adds_alone"):
         batch.write_tasks([{"command": batch.effect_command(0)}, batch.adding_task(1, 3)])
         status = batch.finish(batch.start("run", fault, role))
+        if situation == "adds_alone":
+            nobody_resumes(batch)
     elif situation == "remove":
         batch.standard_tasks()
         batch.finish(batch.start("run"))

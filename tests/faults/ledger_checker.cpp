@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Judges a batch by its ledger and by what its tasks did, and by nothing that drove it.
 //
-// usage: ledger_checker BATCH [--effects DIR] [--running] [--strict] [--killed] [--wait SECONDS]
+// usage: ledger_checker BATCH [--effects DIR] [--running] [--strict] [--killed] [--tasks N]
+//                             [--wait SECONDS]
 //   --effects   what the tasks wrote of themselves (effect_line.h); without it only ledger and processes are judged
 //   --running   the batch has not been driven to its end: tasks without an end and living processes are no violation
 //   --strict    every task must have ended by itself: none may be given up as lost
 //   --killed    tasks were killed from outside: with --strict, too, they may have ended by a signal
+//   --tasks     how many the batch was made with: so many it must know at least
 //   --wait      how long processes of the batch may take to leave (default 0)
 // Exit status 0: every rule holds; 1: a line per violation on stdout; 2: the batch cannot be read, or misuse.
 #include <poll.h>
@@ -42,6 +44,8 @@ int main(int argc, char** argv) {
       demands.tasks_killed = true;
     } else if (argument == "--effects" && i + 1 < argc) {
       effects = argv[++i];
+    } else if (argument == "--tasks" && i + 1 < argc) {
+      demands.tasks = std::strtoull(argv[++i], nullptr, 10);
     } else if (argument == "--wait" && i + 1 < argc) {
       wait_seconds = std::strtod(argv[++i], nullptr);
     } else if (batch_path.empty() && argument[0] != '-') {
@@ -51,7 +55,9 @@ int main(int argc, char** argv) {
     }
   }
   if (batch_path.empty()) {
-    return misuse("usage: ledger_checker BATCH [--effects DIR] [--running] [--strict] [--killed] [--wait SECONDS]");
+    return misuse(
+        "usage: ledger_checker BATCH [--effects DIR] [--running] [--strict] [--killed] [--tasks N] "
+        "[--wait SECONDS]");
   }
   auto batch = allot::BatchDirectory::open(batch_path);
   if (!batch) return misuse(batch.error().message);

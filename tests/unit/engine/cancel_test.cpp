@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Stopping a batch: once, twice, and with tasks that cannot be ended.
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <mutex>
 
 #include "tests/support/catch.h"
 #include "tests/unit/engine/driven_batch.h"
@@ -23,6 +27,7 @@ TEST_CASE("cancelling ends what runs, takes out what is queued, and starts nothi
   auto tasks = plain_tasks(200'000);
   tasks[199'999].after = {{0, DependencyKind::after_any}};
   DrivenBatch batch(tasks);
+  batch.settings.queue_first = std::chrono::minutes(10);  // however slow the machine is
   FakeCluster cluster(3);
   cluster.behaviour = [](const FakeTask&) { return fake_goes_on(); };
   stop_when_running(batch, 3);
@@ -44,6 +49,26 @@ TEST_CASE("cancelling ends what runs, takes out what is queued, and starts nothi
   CHECK(fold.task(199'999).state == TaskState::waiting);
   CHECK(fold.ended());
   CHECK(cluster.graces().front() == batch.settings.grace);
+}
+
+TEST_CASE("what runs is asked to end although what is queued cannot be taken out yet") {
+  DrivenBatch batch(plain_tasks(20));
+  batch.settings.queue_first = std::chrono::milliseconds(1);
+  FakeCluster cluster(2);
+  cluster.behaviour = [](const FakeTask&) { return fake_goes_on(); };
+  std::promise<void> asked;
+  const std::shared_future<void> is_asked = asked.get_future().share();
+  std::once_flag once;
+  std::atomic<bool> is_in_time = true;
+  cluster.before_termination = [&](const std::vector<std::string>& ids) {
+    if (ids.size() <= 2) return std::call_once(once, [&] { asked.set_value(); });  // of those that run
+    if (is_asked.wait_for(std::chrono::seconds(30)) != std::future_status::ready) is_in_time = false;
+  };
+  stop_when_running(batch, 2);
+  const BatchResult result = batch.run(cluster);
+  CHECK(is_in_time);
+  CHECK(batch.states() == std::string(20, 'f'));
+  CHECK(result.by_class[static_cast<std::size_t>(ExitClass::killed)] == 20);
 }
 
 TEST_CASE("a second request kills what does not heed the first") {
