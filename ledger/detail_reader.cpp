@@ -48,7 +48,7 @@ bool DetailReader::is_decisive(const RecordRef& ref) const {
 
 void DetailReader::take_facts(const RecordRef& ref, const Record& record, TaskDetail& detail) const {
   const bool by_worker = ref.kind == Fold::RefKind::started || ref.kind == Fold::RefKind::finished;
-  if (by_worker && fold_.sessions_[ref.file]) detail.node = fold_.sessions_[ref.file]->host;
+  if (by_worker && fold_.sessions_[ref.file]) detail.node = fold_.sessions_[ref.file]->node_name();
   if (const auto* started = std::get_if<StartedRecord>(&record)) {
     detail.started_ns = started->at_ns;
   } else if (const auto* finished = std::get_if<FinishedRecord>(&record)) {

@@ -54,7 +54,7 @@ std::string_view evidence_of(std::string_view text) {
 // --- how large a payload may become
 
 std::size_t room(const OpenedRecord& r) {
-  return r.host.size() + r.boot_id.size() + r.cgroup.size();
+  return r.host.size() + r.boot_id.size() + r.cgroup.size() + r.node.size();
 }
 std::size_t room(const StartedRecord&) {
   return 0;
@@ -99,6 +99,9 @@ std::size_t room(const CancelledRecord&) {
 }
 std::size_t room(const AddedRecord& r) {
   return r.token.size() + r.name.size();
+}
+std::size_t room(const ClosedRecord&) {
+  return 0;
 }
 
 // --- fields that several records have
@@ -195,6 +198,7 @@ void encode(Encoder& out, const OpenedRecord& r, Ranges) {
   out.put(r.worker_start_ticks);
   out.put_text(name_of(r.cgroup));
   out.put(r.at_ns);
+  out.put_text(name_of(r.node));
 }
 
 void decode(Decoder& in, OpenedRecord& r) {
@@ -206,6 +210,8 @@ void decode(Decoder& in, OpenedRecord& r) {
   r.worker_start_ticks = in.get<std::uint64_t>();
   r.cgroup = in.get_text();
   r.at_ns = in.get<std::int64_t>();
+  if (in.left() == 0) return;  // written before schedulers had names for nodes
+  r.node = in.get_text();
 }
 
 void encode(Encoder& out, const StartedRecord& r, Ranges) {
@@ -433,12 +439,24 @@ void decode(Decoder& in, AddedRecord& r) {
   r.at_ns = in.get<std::int64_t>();
 }
 
+void encode(Encoder& out, const ClosedRecord& r, Ranges) {
+  out.put(r.output_bytes[0]);
+  out.put(r.output_bytes[1]);
+  out.put(r.at_ns);
+}
+
+void decode(Decoder& in, ClosedRecord& r) {
+  r.output_bytes[0] = in.get<std::uint64_t>();
+  r.output_bytes[1] = in.get<std::uint64_t>();
+  r.at_ns = in.get<std::int64_t>();
+}
+
 // The alternatives of Record stand in the order of RecordType.
 std::uint8_t type_of(const Record& record) {
   return static_cast<std::uint8_t>(record.index() + 1);
 }
 static_assert(std::is_same_v<std::variant_alternative_t<0, Record>, OpenedRecord>);
-static_assert(std::is_same_v<std::variant_alternative_t<13, Record>, AddedRecord>);
+static_assert(std::is_same_v<std::variant_alternative_t<14, Record>, ClosedRecord>);
 static_assert(std::variant_size_v<Record> == ledger::kLastRecordType);
 
 template <class R>
@@ -497,6 +515,8 @@ DecodedRecord decode_type(RecordType type, Decoder& in, std::uint64_t sequence) 
       return decode_as<CancelledRecord>(in, sequence);
     case RecordType::added:
       return decode_as<AddedRecord>(in, sequence);
+    case RecordType::closed:
+      return decode_as<ClosedRecord>(in, sequence);
   }
   in.spoil();
   return {};

@@ -39,6 +39,9 @@ struct OpenedRecord {
   std::uint64_t worker_start_ticks = 0;
   std::string cgroup;  ///< directory of the slot's cgroup; empty: none
   std::int64_t at_ns = 0;
+  std::string node;  ///< the scheduler's name of the node; empty: it is called as its host
+
+  const std::string& node_name() const { return node.empty() ? host : node; }
 };
 
 struct StartedRecord {
@@ -68,9 +71,16 @@ struct FinishedRecord {
   std::uint32_t leftover_processes = 0;  ///< processes of the tree that outlived the command and were ended
 };
 
+/// Last of a session of a slot that was left in order: whoever opens the file next need not read all of it. One of a
+/// fixed size, so that it is found from the end of the file.
+struct ClosedRecord {
+  std::uint64_t output_bytes[2] = {0, 0};  ///< sizes of the slot's files of stdout and stderr then
+  std::int64_t at_ns = 0;
+};
+
 using Record = std::variant<OpenedRecord, StartedRecord, FinishedRecord, IntentRecord, SubmittedRecord, VerdictRecord,
                             WithdrawnRecord, AbandonedRecord, EndedRecord, RetryRecord, HeldRecord, ThrottleRecord,
-                            CancelledRecord, AddedRecord>;
+                            CancelledRecord, AddedRecord, ClosedRecord>;
 
 /// Appends one record as a frame that begins at `offset` of its file. Texts longer than fit are cut at a UTF-8
 /// boundary: of an ExitInfo the last 10 000 characters stay, of others the first bytes. Returns how many frames it

@@ -29,8 +29,9 @@ enum class RecordType : std::uint8_t {
   throttle = 12,
   cancelled = 13,
   added = 14,
+  closed = 15,
 };
-inline constexpr std::uint8_t kLastRecordType = 14;
+inline constexpr std::uint8_t kLastRecordType = 15;
 
 /// Of an outcome.
 enum OutcomeFlags : std::uint8_t { kHasExitCode = 1, kHasSignal = 2, kStdoutExternal = 4, kStderrExternal = 8 };

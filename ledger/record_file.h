@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -75,12 +76,22 @@ class RecordReader {
 /// type).
 Result<DecodedRecord> read_record_at(const std::string& path, std::uint64_t offset);
 
+/// The end of a file that was left in order.
+struct ClosedEnd {
+  ClosedRecord record;
+  std::uint64_t end = 0;
+  std::uint64_t last_sequence = 0;
+};
+/// Told by the last frame alone, whatever the size of the file. Nothing where the file does not end with a whole record
+/// of that type: then it is to be scanned. `fd` is open for reading.
+std::optional<ClosedEnd> find_closed_end(int fd);
+
 /// Appends to one file. Not thread-safe. Keeps room allocated ahead (fallocate with KEEP_SIZE) where the file system
 /// can, so that finished records of running tasks still fit when the disk is full.
 class RecordWriter {
  public:
-  /// Opens or creates; scans an existing file, cuts a torn tail and continues its sequence. `reserve_bytes`: room kept
-  /// allocated ahead of the end (0: none).
+  /// Opens or creates; scans an existing file unless it was left in order, cuts a torn tail and continues its sequence.
+  /// `reserve_bytes`: room kept allocated ahead of the end (0: none).
   static Result<RecordWriter> open(const std::string& path, std::size_t reserve_bytes = 0);
   RecordWriter(RecordWriter&& other) noexcept;
   RecordWriter& operator=(RecordWriter&& other) noexcept;

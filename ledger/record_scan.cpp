@@ -218,6 +218,29 @@ Result<DecodedRecord> RecordReader::read(std::uint64_t offset) {
   return std::move(**decoded);
 }
 
+std::optional<ClosedEnd> find_closed_end(int fd) {
+  constexpr std::size_t kPayloadBytes = ledger::kPayloadHeadBytes + 3 * 8;
+  char bytes[kFrameHeaderBytes + kPayloadBytes];
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) return std::nullopt;
+  const auto size = static_cast<std::uint64_t>(info.st_size);
+  if (size < kFileHeaderBytes + sizeof bytes) return std::nullopt;
+  const std::uint64_t offset = size - sizeof bytes;
+  if (pread_all(fd, bytes, sizeof bytes, static_cast<off_t>(offset)) != static_cast<ssize_t>(sizeof bytes)) {
+    return std::nullopt;
+  }
+  const auto header = ledger::parse_frame_header({bytes, sizeof bytes}, offset);
+  const std::string_view payload(bytes + kFrameHeaderBytes, kPayloadBytes);
+  if (!header || header->length != kPayloadBytes || ledger::checksum(payload) != header->payload_sum) {
+    return std::nullopt;
+  }
+  const auto decoded = decode_payload(payload);
+  if (!decoded || !*decoded) return std::nullopt;
+  const auto* closed = std::get_if<ClosedRecord>(&(*decoded)->record);
+  if (closed == nullptr) return std::nullopt;
+  return ClosedEnd{*closed, size, (*decoded)->sequence};
+}
+
 Result<DecodedRecord> read_record_at(const std::string& path, std::uint64_t offset) {
   auto reader = RecordReader::open(path);
   if (!reader) return fail(std::move(reader.error()));

@@ -34,6 +34,12 @@ Result<RecordWriter> RecordWriter::open(const std::string& path, std::size_t res
   // O_APPEND, so that after a failed write was cut off the next one begins at the end without a seek.
   writer.fd_ = open_private(path, O_RDWR | O_APPEND).release();
   if (writer.fd_ < 0) return fail(write_error(errno, path));
+  if (const auto closed = find_closed_end(writer.fd_)) {
+    writer.offset_ = writer.allocated_to_ = closed->end;
+    writer.sequence_ = writer.written_sequence_ = closed->last_sequence;
+    writer.allocate_ahead();
+    return writer;
+  }
   auto report = scan_record_payloads(path, 0, [](std::string_view, std::uint64_t) { return PayloadAnswer::next; });
   if (!report) return fail(std::move(report.error()));
   writer.offset_ = report->valid_end;

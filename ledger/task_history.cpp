@@ -92,7 +92,7 @@ Result<TaskHistory> DetailReader::history(std::uint64_t step) {
     }
     TaskRun& run = history.runs.back();
     const bool by_worker = ref.kind == Fold::RefKind::started || ref.kind == Fold::RefKind::finished;
-    if (by_worker && fold_.sessions_[ref.file]) run.node = fold_.sessions_[ref.file]->host;
+    if (by_worker && fold_.sessions_[ref.file]) run.node = fold_.sessions_[ref.file]->node_name();
     take(record->record, rank, run);
     if (ref.kind == Fold::RefKind::finished) run.output_writer = fold_.record_files_[ref.file];
     // That a run has started is told by its end.

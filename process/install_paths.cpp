@@ -35,6 +35,9 @@ std::string worker_node_program() {
 std::string guard_program() {
   return below_library(ALLOT_LIB_TO_LIBEXEC "/allot-guard");
 }
+std::string element_program() {
+  return below_library(ALLOT_LIB_TO_LIBEXEC "/allot-element");
+}
 std::string plugin_directory() {
   return below_library("allot/plugins");
 }

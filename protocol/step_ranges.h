@@ -60,6 +60,23 @@ class StepRanges {
     return it != ranges_.begin() && step - std::prev(it)->first < std::prev(it)->count;
   }
 
+  /// The steps at the positions from … from + count - 1 of this list; fewer where it ends before.
+  StepRanges part(std::uint64_t from, std::uint64_t count) const {
+    StepRanges taken;
+    for (const StepRange& r : ranges_) {
+      if (count == 0) break;
+      if (from >= r.count) {
+        from -= r.count;
+        continue;
+      }
+      const std::uint64_t length = std::min(count, r.count - from);
+      taken.append_range(r.first + from, length);
+      count -= length;
+      from = 0;
+    }
+    return taken;
+  }
+
   const std::vector<StepRange>& ranges() const { return ranges_; }
 
   template <class F>

@@ -30,7 +30,6 @@
 namespace allot {
 namespace {
 
-constexpr std::int64_t kNever = INT64_MAX;
 constexpr std::int64_t kFirstMemorySampleNs = 10'000'000;
 constexpr std::int64_t kMemorySampleNs = 100'000'000;
 constexpr std::int64_t kLongestSampleNs = 10'000'000'000;
@@ -38,35 +37,10 @@ constexpr std::int64_t kUnkillableNs = 10'000'000'000;
 constexpr std::int64_t kSampleShare = 100;     // one per cent of the time goes into samples at most
 constexpr std::size_t kSpareDescriptors = 12;  // both streams' pipes and files, a task's own files, /proc
 constexpr std::size_t kReserveBytes = 256 * 1024;
-constexpr std::size_t kTailBytes = 40'000;  // 10 000 characters of up to four bytes
-
-std::int64_t clock_ns(clockid_t clock) {
-  timespec t;
-  ::clock_gettime(clock, &t);
-  return static_cast<std::int64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
-}
-std::int64_t monotonic_ns() {
-  return clock_ns(CLOCK_MONOTONIC);
-}
-
-// So long after `now`; never, where that is beyond what 64 bits of nanoseconds can tell (292 years).
-std::int64_t after(std::int64_t now, std::int64_t milliseconds) {
-  std::int64_t moment;
-  const std::int64_t length = std::max<std::int64_t>(0, milliseconds);
-  const bool is_beyond =
-      __builtin_mul_overflow(length, std::int64_t{1'000'000}, &moment) || __builtin_add_overflow(moment, now, &moment);
-  return is_beyond ? kNever : moment;
-}
 
 // Everything below this process; where that cannot be seen (no descriptor for /proc), at least the command's group.
 void signal_run(pid_t command, int signal) {
   if (signal_tree(::getpid(), signal) == 0) ::kill(-command, signal);
-}
-
-void clear_event(int fd) {
-  std::uint64_t count;
-  while (::read(fd, &count, sizeof count) < 0 && errno == EINTR) {
-  }
 }
 
 }  // namespace
@@ -137,6 +111,7 @@ bool Guard::get_ready() {
   const ProcessIdentity own = own_identity();
   OpenedRecord opened;
   opened.host = options_.host;
+  opened.node = options_.node;
   opened.boot_id = boot_id();
   opened.pid = own.pid;
   opened.start_ticks = own.start_ticks;
@@ -153,13 +128,19 @@ bool Guard::get_ready() {
 
 int Guard::run() {
   if (!get_ready()) return 1;
+  run_entries();
+  close_records();
+  return 0;
+}
+
+void Guard::run_entries() {
   // What is queued is somebody else's by now if the worker node was gone before this process got here.
   pollfd lifeline = {options_.lifeline_fd, POLLIN, 0};
   orphaned_ = ::poll(&lifeline, 1, 0) > 0;
   for (;;) {
     std::uint64_t position = 0;
     // The next task's limits and output must not be mixed up with what cannot be ended: the next guard takes over.
-    if (has_unkillable_) return 0;
+    if (has_unkillable_) return;
     if (!orphaned_ && line_->out_of_space.load() == 0 && claim_entry(*queue_, options_.slot, position)) {
       const auto index = static_cast<std::uint32_t>(position % kQueueCapacity);
       ALLOT_FAULT_POINT("guard_claimed");
@@ -170,7 +151,7 @@ int Guard::run() {
       }
       continue;
     }
-    if (orphaned_ || queue_->draining.load() != 0) return 0;
+    if (orphaned_ || queue_->draining.load() != 0) return;
     sleep();
   }
 }
@@ -252,6 +233,7 @@ bool Guard::run_entry(QueueEntry& entry, std::uint32_t index) {
   if (!launch.external_out) out_.begin();
   if (!launch.external_err) err_.begin();
   kernel_kills_->before_start();
+  if (queue_->scheduler.load() != kNoScheduler) forget_term();
   running.started_mono = monotonic_ns();
   SpawnResult spawned = spawn(entry, launch);
   if (!spawned.good()) {
@@ -290,6 +272,7 @@ bool Guard::run_entry(QueueEntry& entry, std::uint32_t index) {
   end_leftovers(running);
   if (running.watch_out) out_.drain_rest();
   if (running.watch_err) err_.drain_rest();
+  hear_about_term(running, status);
   if (launch.is_direct_line() && !running.stop_reason && running.unkillable.empty())
     tell_death(status, running, launch);
   if (running.watch_out) line_->output_bytes.fetch_add(out_.extent().length);
@@ -385,12 +368,8 @@ void Guard::watch(Running& running) {
 
 void Guard::act_on_limits(Running& running, std::int64_t now) {
   // Looked at in every round, not only when poked: the poke may have come before this run began.
-  if (line_->stop_position.load() == running.index + 1ull) {
-    line_->stop_position.store(0);
-    const auto reason = static_cast<ExitClass>(line_->stop_reason.load());
-    begin_stop(running, reason,
-               reason == ExitClass::killed ? "ended on request" : "ended because its distributor was stopped",
-               line_->stop_grace_milliseconds.load(), now);
+  if (auto order = take_stop_order(running)) {
+    begin_stop(running, order->reason, std::move(order->text), order->grace_milliseconds, now);
   }
   if (now >= running.runtime_deadline) {
     running.runtime_deadline = kNever;
@@ -407,6 +386,10 @@ void Guard::act_on_limits(Running& running, std::int64_t now) {
     auto& peak = running.record.usage.tree_peak_bytes;
     peak = std::max(peak.value_or(0), used);
     const std::uint64_t limit = running.entry->memory_limit_bytes;
+    // The kernel takes a process of the tree, not always the command, which may wait for it for ever.
+    if (limit > 0 && !running.stop_reason && has_group_alone() && kernel_kills_->has_killed()) {
+      begin_stop(running, ExitClass::out_of_memory, text_of_kernel_kill(running), 0, now);
+    }
     if (limit > 0 && used > limit && !running.stop_reason) {
       // Shared pages count once for every process in the sum above: ask exactly before ending anything.
       const std::uint64_t exact = tree_memory_bytes(::getpid(), true);
@@ -441,7 +424,8 @@ void Guard::begin_stop(Running& running, ExitClass reason, std::string text, std
   running.stop_text = std::move(text);
   running.kill_deadline = kill_at;
   if (grace > 0) {
-    signal_run(running.pid, SIGTERM);
+    // The scheduler's went to every process of the job, and there are programs that take a second one for impatience.
+    if (queue_->scheduler.load() == kNoScheduler || !is_term_pending()) signal_run(running.pid, SIGTERM);
     signal_run(running.pid, SIGCONT);  // a stopped process acts on TERM only when it goes on
   }
 }
@@ -475,98 +459,6 @@ void Guard::end_leftovers(Running& running) {
     if (waits[1].revents != 0) err_.drain();
     pause_ms = std::min(pause_ms * 2, 20);
   }
-}
-
-// What the shell would have added to stderr. The pipe has just been emptied, so the write does not block.
-void Guard::tell_death(int status, const Running& running, const Launch& launch) {
-  std::string text;
-  append_death_message(status, text);
-  if (text.empty()) return;
-  if (running.watch_err) {
-    write_all(err_.write_end(), text);
-    err_.drain();
-    return;
-  }
-  const Fd file = open_regular(launch.stderr_path, O_WRONLY | O_APPEND);
-  if (file) write_all(file.get(), text);
-}
-
-void Guard::classify(Running& running, int status, const Launch& launch) {
-  FinishedRecord& record = running.record;
-  ExitInfo& info = record.exit_info;
-  info = decode_wait_status(ALLOT_SABOTAGED("always_done") ? 0 : status);
-  if (info.exit_class == ExitClass::error && launch.success_codes != nullptr && info.exit_code &&
-      launch.success_codes->find(static_cast<char>(*info.exit_code)) != std::string::npos) {
-    info.exit_class = ExitClass::done;
-  }
-  const bool killed_by_kernel = kernel_kills_->after_end(info);
-  const std::uint64_t limit = running.entry->memory_limit_bytes;
-  if (running.stop_reason) {
-    info.exit_class = *running.stop_reason;
-    info.text = running.stop_text;
-  } else if (killed_by_kernel) {
-    info.exit_class = ExitClass::out_of_memory;
-    info.text = options_.cgroup.empty()
-                    ? "it was killed while the kernel killed for memory in the control group that all slots share"
-                    : "the kernel killed it: out of memory in its control group";
-  } else if (const std::uint64_t peak = limit > 0 ? memory_peak(running) : 0; peak > limit) {
-    info.exit_class = ExitClass::out_of_memory;
-    info.text = "its processes peaked at " + format_size_rounded(peak) + " of the " + format_size_rounded(limit) +
-                " allowed; seen when they had ended";
-  }
-  const auto add_text = [&info](const std::string& text) {
-    if (text.empty()) return;
-    if (!info.text.empty()) info.text += "\n";
-    info.text += text;
-  };
-  add_text(take_file(options_.scratch + ".error", kTailBytes));
-  take_file(options_.scratch + ".progress", 0);
-  record.standard_output = out_.extent();
-  record.standard_error = err_.extent();
-  if (!running.watch_out) record.standard_output = {0, 0, 0, true};
-  if (!running.watch_err) record.standard_error = {0, 0, 0, true};
-  if (info.exit_class != ExitClass::done) {
-    const std::string tail = running.watch_err ? err_.tail(kTailBytes) : tail_of_file(launch.stderr_path, kTailBytes);
-    add_text(std::string(utf8_tail(tail, 10'000)));
-  }
-  if (!running.unkillable.empty()) add_text("cannot be ended: " + running.unkillable);
-  const std::uint64_t lost = record.standard_output.lost_bytes + record.standard_error.lost_bytes;
-  if (lost > 0) {
-    const int error = out_.write_error() != 0 ? out_.write_error() : err_.write_error();
-    add_text(std::to_string(lost) + " bytes of its output could not be kept: " + errno_text(error));
-    if (error == ENOSPC || error == EDQUOT) line_->out_of_space.store(1);
-  }
-  if (info.text.size() > kTailBytes) info.text = std::string(utf8_tail(info.text, 10'000));
-}
-
-// What the run had at once for sure: sums of resident sets do not count, for pages that processes share are in each.
-std::uint64_t Guard::memory_peak(const Running& running) const {
-  const std::uint64_t largest = running.record.usage.max_rss_bytes.value_or(0);
-  if (largest <= running.entry->memory_limit_bytes) return running.exact_peak;
-  // The kernel begins a child's maximum with that of its spawner, which is this process.
-  return largest > own_peak_bytes() ? std::max(largest, running.exact_peak) : running.exact_peak;
-}
-
-void Guard::finish(QueueEntry& entry, FinishedRecord& record) {
-  ALLOT_FAULT_POINT("guard_before_finished");
-  records_->add(record);
-  if (ALLOT_SABOTAGED("double_finish")) records_->add(record);
-  // The reserve was checked before the start; if the file system breaks its word, keep trying: the verdict must not be
-  // lost while there is someone to keep it. The worker node shows the slot as out of space meanwhile.
-  while (!flush(true)) {
-    line_->out_of_space.store(1);
-    wake_node(true);
-    pollfd waits[2] = {{options_.poke_fd, POLLIN, 0}, {options_.lifeline_fd, POLLIN, 0}};
-    ::poll(waits, 2, 1000);
-    if (waits[0].revents != 0) clear_event(options_.poke_fd);
-    if (waits[1].revents != 0) {
-      orphaned_ = true;
-      break;
-    }
-  }
-  ALLOT_FAULT_POINT("guard_after_finished");
-  entry.state.store(entry_state(kEntryFinished, options_.slot));
-  wake_node(false);
 }
 
 }  // namespace allot

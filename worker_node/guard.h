@@ -29,6 +29,7 @@ struct GuardOptions {
   std::string shell = "/bin/sh";
   std::string scratch;  ///< node-local path prefix for the files a task may write about itself
   std::string host;
+  std::string node;             ///< the scheduler's name of the node; empty: none of its own
   std::string cgroup;           ///< control group to join; empty: none
   std::int64_t worker_pid = 0;  ///< told, not asked: getppid(2) names another once the worker node is gone
   std::uint64_t worker_start_ticks = 0;
@@ -60,8 +61,11 @@ class Guard {
  private:
   struct Launch;   // a command made ready for execve
   struct Running;  // what is known of the run in progress
+  struct StopOrder;
 
   bool get_ready();
+  void run_entries();
+  void close_records();
   void sleep();
   bool run_entry(QueueEntry& entry, std::uint32_t index);
   std::optional<std::string> make_ready(const QueueEntry& entry, const TaskSpec& task, Launch& launch);
@@ -71,9 +75,15 @@ class Guard {
   void act_on_limits(Running& running, std::int64_t now);
   void begin_stop(Running& running, ExitClass reason, std::string text, std::int64_t grace, std::int64_t now);
   void end_leftovers(Running& running);
+  std::optional<StopOrder> take_stop_order(const Running& running);
+  void hear_about_term(Running& running, int status);
+  static bool is_term_pending();
+  static void forget_term();
   void tell_death(int status, const Running& running, const Launch& launch);
   void classify(Running& running, int status, const Launch& launch);
   std::uint64_t memory_peak(const Running& running) const;
+  bool has_group_alone() const;
+  std::string text_of_kernel_kill(const Running& running) const;
   void finish(QueueEntry& entry, FinishedRecord& record);
   bool flush(bool has_end = false);
   void wake_node(bool slot_is_idle);

@@ -35,6 +35,7 @@ std::vector<Field> fields() {
       text("shell", &GuardOptions::shell),
       text("scratch", &GuardOptions::scratch),
       text("host", &GuardOptions::host),
+      text("node", &GuardOptions::node),
       text("cgroup", &GuardOptions::cgroup),
       number("worker_pid", &GuardOptions::worker_pid),
       number("worker_ticks", &GuardOptions::worker_start_ticks),

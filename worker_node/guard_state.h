@@ -3,8 +3,12 @@
 #pragma once
 
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdint>
+#include <ctime>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +17,33 @@
 #include "worker_node/guard.h"
 
 namespace allot {
+
+inline constexpr std::int64_t kNever = INT64_MAX;  // of deadlines
+
+inline std::int64_t clock_ns(clockid_t clock) {
+  timespec t;
+  ::clock_gettime(clock, &t);
+  return static_cast<std::int64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
+}
+inline std::int64_t monotonic_ns() {
+  return clock_ns(CLOCK_MONOTONIC);
+}
+
+/// So long after `now`; never, where that is beyond what 64 bits of nanoseconds can tell (292 years).
+inline std::int64_t after(std::int64_t now, std::int64_t milliseconds) {
+  std::int64_t moment;
+  const std::int64_t length = std::max<std::int64_t>(0, milliseconds);
+  const bool is_beyond =
+      __builtin_mul_overflow(length, std::int64_t{1'000'000}, &moment) || __builtin_add_overflow(moment, now, &moment);
+  return is_beyond ? kNever : moment;
+}
+
+/// Takes what an eventfd counts.
+inline void clear_event(int fd) {
+  std::uint64_t count;
+  while (::read(fd, &count, sizeof count) < 0 && errno == EINTR) {
+  }
+}
 
 /// A command made ready for execve.
 struct Guard::Launch {
@@ -43,6 +74,13 @@ struct Guard::Launch {
     external_out.reset();
     external_err.reset();
   }
+};
+
+/// What the worker node has asked for: to end the run in progress.
+struct Guard::StopOrder {
+  ExitClass reason = ExitClass::killed;
+  std::string text;
+  std::int64_t grace_milliseconds = 0;
 };
 
 /// The run in progress.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "worker_node/local_distributor.h"
 
-#include <dirent.h>
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
@@ -10,7 +9,6 @@
 #include <cerrno>
 #include <unordered_set>
 
-#include "ledger/writer_name.h"
 #include "process/control_group.h"
 #include "process/identity.h"
 #include "process/install_paths.h"
@@ -20,28 +18,8 @@
 #include "worker_node/step_claim.h"
 
 namespace allot {
-namespace {
-
-bool has_slot_records(const std::string& batch_directory) {
-  DIR* directory = ::opendir((batch_directory + "/records").c_str());
-  if (directory == nullptr) return false;
-  bool found = false;
-  while (const dirent* entry = ::readdir(directory)) {
-    const std::string name = entry->d_name;
-    found = found || (name[0] != '.' && !is_driver_writer(name));
-  }
-  ::closedir(directory);
-  return found;
-}
-
-}  // namespace
-
 LocalDistributor::LocalDistributor(ClusterConfig config, LocalSettings settings)
-    : config_(std::move(config)),
-      settings_(std::move(settings)),
-      entry_point_(worker_node_program()),
-      queues_(local_queues(config_, settings_)),
-      own_batch_(config_.name) {}
+    : BookDistributor(config, local_queues(config, settings)), settings_(std::move(settings)) {}
 
 Result<void> LocalDistributor::check_resources(const Submission& submission) const {
   const auto& excluded = submission.excluded_nodes;
@@ -50,158 +28,7 @@ Result<void> LocalDistributor::check_resources(const Submission& submission) con
                                             ", which the submission excludes; run it on another cluster, or do not "
                                             "exclude this node");
   }
-  const RequestedResources& resources = submission.resources;
-  const ClusterQueue* queue = queues_.front().get();
-  if (!resources.queue.empty()) {
-    queue = nullptr;
-    for (const auto& known : queues_) {
-      if (known->queue_name() == resources.queue) queue = known.get();
-    }
-    if (queue == nullptr) {
-      return fail(ErrorCode::fix_request, "cluster " + config_.name + " has no queue \"" + resources.queue + "\"");
-    }
-  }
-  const ResourceValidation checked = queue->validate_resources(resources, true);
-  if (!checked.valid) return fail(ErrorCode::fix_request, "queue " + queue->queue_name() + ": " + checked.message);
-  return {};
-}
-
-Result<std::pair<std::uint32_t, bool>> LocalDistributor::take_up(Submission submission) {
-  // Only a batch that has been worked on before this distributor saw it can hold anything of this submission.
-  const bool is_old = !book_.find_batch(submission.batch_directory) && has_slot_records(submission.batch_directory);
-  if (is_old) {
-    auto batch = BatchDirectory::open(submission.batch_directory);
-    if (!batch) return fail(batch.error());
-    auto fold = Fold::load(*batch);
-    if (!fold) return fail(fold.error());
-    for (const FoldedSubmission& known : fold->submissions()) {
-      if (known.intent.token == submission.token && submission.id_base.empty())
-        submission.id_base = known.intent.id_base;
-    }
-    bool some_run = false;
-    submission.steps.for_each([&](std::uint64_t step) {
-      if (step >= fold->size()) return;
-      const FoldedTask& task = fold->task(step);
-      some_run = some_run || (task.submission == submission.number && task.state == TaskState::running);
-    });
-    if (some_run) {
-      return fail(ErrorCode::retry_later,
-                  "submission \"" + submission.token +
-                      "\": an earlier distributor began some of it; reconcile tells what became of it");
-    }
-  }
-  auto added = book_.add(submission);
-  if (added && added->second && is_old) {
-    if (auto taken = book_.take_ledger(book_.entry(added->first).batch); !taken) {
-      book_.take_back(added->first);
-      return fail(taken.error());
-    }
-  }
-  return added;
-}
-
-std::optional<SubmittedIds> LocalDistributor::take_up_ended(const Fold& fold, const IntentRecord& intent,
-                                                            const std::string& batch_directory) {
-  bool all_ended = true;
-  intent.steps.for_each([&](std::uint64_t step) {
-    if (step >= fold.size()) return;
-    const FoldedTask& task = fold.task(step);
-    const bool ended = task.state == TaskState::done || task.state == TaskState::failed;
-    all_ended = all_ended && ended && task.submission == intent.submission;
-  });
-  if (!all_ended) return std::nullopt;
-  auto added = book_.add(submission_of(intent, batch_directory));
-  if (!added) return std::nullopt;
-  if (!book_.take_ledger(book_.entry(added->first).batch)) return std::nullopt;
-  return book_.entry(added->first).ids;
-}
-
-Result<SubmittedIds> LocalDistributor::submit_line(const std::string& command, const std::string& name,
-                                                   const RequestedResources& resources, std::uint64_t count,
-                                                   bool is_array) {
-  Submission submission;
-  {
-    std::lock_guard lock(own_mutex_);
-    Submission draft;
-    draft.resources = resources;
-    if (auto fits = check_resources(draft); !fits) return fail(fits.error());
-    auto written = own_batch_.write(command, name, resources, count, is_array);
-    if (!written) return fail(written.error());
-    submission = std::move(*written);
-  }
-  auto ids = submit(submission);
-  std::lock_guard lock(own_mutex_);
-  // The intent is on disk: a lost answer is found again by its token, so a full disk does not undo the submission.
-  auto recorded = own_batch_.record_answer(submission, ids ? "" : ids.error().message);
-  if (ids && !recorded && recorded.error().code != ErrorCode::retry_later) return fail(recorded.error());
-  return ids;
-}
-
-Result<std::string> LocalDistributor::submit_to_batch_distributor(const std::string& command, const std::string& name,
-                                                                  const RequestedResources& requested_resources) {
-  auto ids = submit_line(command, name, requested_resources, 1, false);
-  if (!ids) return fail(ids.error());
-  return ids->id_of(ids->steps.front());
-}
-
-Result<std::map<std::uint64_t, std::string>> LocalDistributor::submit_array_to_batch_distributor(
-    const std::string& command, const std::string& name, const RequestedResources& requested_resources,
-    std::uint64_t array_length) {
-  if (array_length == 0 || array_length > kMaxArrayStep + 1) {
-    return fail(ErrorCode::fix_request, "array_length " + std::to_string(array_length) +
-                                            " is not between 1 and 10000000; nothing was submitted");
-  }
-  auto ids = submit_line(command, name, requested_resources, array_length, true);
-  if (!ids) return fail(ids.error());
-  std::map<std::uint64_t, std::string> map;
-  ids->steps.for_each(
-      [&](std::uint64_t step) { map.emplace_hint(map.end(), step - ids->step_origin, ids->id_of(step)); });
-  return map;
-}
-
-Result<Snapshot> LocalDistributor::get_submitted_or_running(const std::optional<std::vector<std::string>>& ids) {
-  std::lock_guard lock(mutex_);
-  return book_.snapshot(ids);
-}
-
-Result<std::map<std::string, std::string>> LocalDistributor::get_queueing_errors(const std::vector<std::string>& ids) {
-  std::lock_guard lock(mutex_);
-  std::map<std::string, std::string> errors;
-  if (blocked_.empty()) return errors;
-  for (const std::string& id : ids) {
-    const auto found = book_.find(id);
-    if (found && book_.end_place(*found).cell.phase == TaskPhase::queued) errors.emplace(id, blocked_);
-  }
-  return errors;
-}
-
-Result<ExitInfo> LocalDistributor::get_remote_exit_info(const std::string& id) {
-  std::lock_guard lock(mutex_);
-  return book_.exit_info(id);
-}
-
-Result<std::vector<std::string>> LocalDistributor::build_worker_node_command(const std::string& batch_directory,
-                                                                             const StepRanges& steps) {
-  if (steps.empty()) return fail(ErrorCode::fix_request, "no steps to run");
-  if (batch_directory.empty() || batch_directory[0] != '/') {
-    return fail(ErrorCode::fix_request, "batch directory \"" + batch_directory + "\" is no absolute path");
-  }
-  return std::vector<std::string>{entry_point_, "--batch", batch_directory, "--steps", to_text(steps)};
-}
-
-Result<std::map<std::string, UsageStats>> LocalDistributor::get_usage_stats(const std::vector<std::string>& ids) {
-  std::lock_guard lock(mutex_);
-  return book_.usage(ids);
-}
-
-Result<std::vector<Event>> LocalDistributor::wait_for_events(std::uint64_t cursor, std::chrono::milliseconds timeout) {
-  return events_of(book_, mutex_, cursor, timeout);
-}
-
-Result<int> LocalDistributor::event_descriptor() {
-  const int fd = book_.events().descriptor();
-  if (fd < 0) return fail(ErrorCode::retry_later, "no descriptor could be made for events");
-  return fd;
+  return BookDistributor::check_resources(submission);
 }
 
 Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std::int64_t>& except,
@@ -248,13 +75,23 @@ Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std:
   return sessions;
 }
 
-Result<std::string> record_lost(const BatchDirectory& batch, const std::vector<RunKey>& keys, const std::string& text) {
+Result<std::string> record_ends(const BatchDirectory& batch, const std::vector<FinishedRecord>& ends) {
   const std::string runtime = runtime_directory();
   if (runtime.empty()) return fail(ErrorCode::fix_request, "no private directory for locks; set XDG_RUNTIME_DIR");
   NodeSlot slot;
   if (auto claimed = claim_slot_files(slot, batch, runtime); !claimed) return fail(claimed.error());
   auto records = RecordWriter::open(batch.record_path(slot.writer));
   if (!records) return fail(records.error());
+  for (const FinishedRecord& end : ends) records->add(end);
+  if (auto written = records->write(); !written) return fail(written.error());
+  if (auto synced = records->sync(); !synced) return fail(synced.error());
+  const std::string writer = slot.writer;
+  release_slot_files(slot);
+  return writer;
+}
+
+Result<std::string> record_lost(const BatchDirectory& batch, const std::vector<RunKey>& keys, const std::string& text) {
+  std::vector<FinishedRecord> ends;
   for (const RunKey& key : keys) {
     FinishedRecord record;
     record.key = key;
@@ -263,13 +100,9 @@ Result<std::string> record_lost(const BatchDirectory& batch, const std::vector<R
             .count();
     record.exit_info.exit_class = ExitClass::lost;
     record.exit_info.text = text;
-    records->add(record);
+    ends.push_back(std::move(record));
   }
-  if (auto written = records->write(); !written) return fail(written.error());
-  if (auto synced = records->sync(); !synced) return fail(synced.error());
-  const std::string writer = slot.writer;
-  release_slot_files(slot);
-  return writer;
+  return record_ends(batch, ends);
 }
 
 bool end_groups(const BatchDirectory& batch) {

@@ -1,66 +1,26 @@
 // SPDX-License-Identifier: MIT
-// What the distributors on this machine have in common: the book, the string forms, the queries.
+// What the distributors on this machine have in common.
 #pragma once
 
-#include <condition_variable>
-#include <mutex>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "protocol/cluster_distributor.h"
+#include "worker_node/book_distributor.h"
 #include "worker_node/local_settings.h"
-#include "worker_node/own_batch.h"
-#include "worker_node/run_book.h"
 
 namespace allot {
 
-class LocalDistributor : public ClusterDistributor {
+class LocalDistributor : public BookDistributor {
  public:
   LocalDistributor(ClusterConfig config, LocalSettings settings);
 
-  const std::string& cluster_name() const override { return config_.name; }
-  DistributorLimits limits() const override { return {}; }
-  const std::string& worker_node_entry_point() const override { return entry_point_; }
-  Result<std::string> submit_to_batch_distributor(const std::string& command, const std::string& name,
-                                                  const RequestedResources& requested_resources) override;
-  Result<std::map<std::uint64_t, std::string>> submit_array_to_batch_distributor(
-      const std::string& command, const std::string& name, const RequestedResources& requested_resources,
-      std::uint64_t array_length) override;
-  Result<Snapshot> get_submitted_or_running(const std::optional<std::vector<std::string>>& ids) override;
-  Result<std::map<std::string, std::string>> get_queueing_errors(const std::vector<std::string>& ids) override;
-  Result<ExitInfo> get_remote_exit_info(const std::string& id) override;
-  Result<std::vector<std::string>> build_worker_node_command(const std::string& batch_directory,
-                                                             const StepRanges& steps) override;
-  Result<std::map<std::string, UsageStats>> get_usage_stats(const std::vector<std::string>& ids) override;
-  Result<std::vector<Event>> wait_for_events(std::uint64_t cursor, std::chrono::milliseconds timeout) override;
-  Result<int> event_descriptor() override;
-
  protected:
-  /// Does the submission fit this cluster, of one node, at all? Strictly: what can never start is refused now.
-  Result<void> check_resources(const Submission& submission) const;
-  /// RunBook::add, which also finds in the ledger what an earlier distributor did of this very submission: ended tasks
-  /// do not run again. Errors: also retry_later while some of it may still run (reconcile tells). With mutex_ held.
-  Result<std::pair<std::uint32_t, bool>> take_up(Submission submission);
-  /// For reconcile: takes a recorded submission up if every task of it has ended. With mutex_ held.
-  std::optional<SubmittedIds> take_up_ended(const Fold& fold, const IntentRecord& intent,
-                                            const std::string& batch_directory);
-  static std::uint32_t cores_of(const RequestedResources& resources) { return resources.cores.value_or(1); }
+  /// Also refuses what excludes this machine, the only node there is.
+  Result<void> check_resources(const Submission& submission) const override;
 
-  const ClusterConfig config_;
   const LocalSettings settings_;
-  const std::string entry_point_;
-  std::vector<std::unique_ptr<ClusterQueue>> queues_;
-  mutable std::mutex mutex_;  // guards everything below
-  std::condition_variable changed_;
-  RunBook book_;
-  std::string blocked_;  // why nothing can start any more; empty: it can
-
- private:
-  Result<SubmittedIds> submit_line(const std::string& command, const std::string& name,
-                                   const RequestedResources& resources, std::uint64_t count, bool is_array);
-
-  std::mutex own_mutex_;
-  OwnBatch own_batch_;
 };
 
 /// What is left of those who wrote records of a batch.
@@ -74,8 +34,11 @@ struct Sessions {
 Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std::int64_t>& except = {},
                              std::optional<std::uint32_t> submission = {});
 
-/// Records that these runs are lost, in the file of a slot that nobody uses (claimed for the time); returns its
-/// writer's name. The caller has seen that whoever began them is gone. Errors: those of claiming and writing.
+/// Records ends that no worker node has recorded, in the file of a slot that nobody uses (claimed for the time); on
+/// disk when it returns the writer's name. Errors: those of claiming and writing.
+Result<std::string> record_ends(const BatchDirectory& batch, const std::vector<FinishedRecord>& ends);
+
+/// The same for runs that are lost. The caller has seen that whoever began them is gone.
 Result<std::string> record_lost(const BatchDirectory& batch, const std::vector<RunKey>& keys, const std::string& text);
 
 /// Why a task waits that was queued when its distributor was stopped, and that was started again.

@@ -33,6 +33,7 @@ class KillWitness {
 
   /// Before a task starts: what has been killed so far is not that one.
   void before_start() { seen_ = count_(); }
+  bool has_killed() const { return count_() > seen_; }
   bool after_end(const ExitInfo& end) const { return end.signal && *end.signal == SIGKILL && count_() > seen_; }
 
  private:

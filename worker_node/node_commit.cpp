@@ -1,26 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "worker_node/node_commit.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 
 #include "ledger/record_file.h"
 #include "process/fault_point.h"
 #include "process/fd.h"
+#include "worker_node/slot_files.h"
 
 namespace allot {
-namespace {
-
-// 0 or an errno. Of a file that was removed ENOENT: on disk under no name, it will be found by nobody.
-int sync_named(int fd, bool is_to_sync = true) {
-  if (is_to_sync && ::fdatasync(fd) != 0) return errno;
-  struct stat info {};
-  return ::fstat(fd, &info) == 0 && info.st_nlink == 0 ? ENOENT : 0;
-}
-
-}  // namespace
 
 void commit(std::vector<CommitPart>& parts) {
   for (CommitPart& part : parts) {

@@ -1,22 +1,14 @@
 // SPDX-License-Identifier: MIT
 // What follows when a guard ends: its tree is ended, its record file is asked what it was doing, the run gets a
 // verdict.
-#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
-#include <set>
 
-#include "ledger/record_file.h"
-#include "process/control_group.h"
-#include "process/fault_point.h"
-#include "process/identity.h"
 #include "process/wait_status.h"
-#include "protocol/distributor_id.h"
+#include "worker_node/burial.h"
 #include "worker_node/worker_node_impl.h"
 
 namespace allot {
@@ -24,15 +16,8 @@ namespace {
 
 namespace asio = boost::asio;
 constexpr std::uint32_t kMostDeathsInARow = 5;
-constexpr int kLongestBurialMs = 10'000;
 constexpr std::chrono::milliseconds kMendInterval{500};
 constexpr std::chrono::milliseconds kCareInterval{5000};
-
-std::int64_t real_ns() {
-  timespec t;
-  ::clock_gettime(CLOCK_REALTIME, &t);
-  return static_cast<std::int64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
-}
 
 }  // namespace
 
@@ -125,100 +110,42 @@ std::vector<std::uint32_t> WorkerNode::Impl::entries_of(const NodeSlot& slot) co
   return entries;
 }
 
-std::string WorkerNode::Impl::distributor_id_of(const QueueEntry& entry) const {
-  return make_distributor_id(
-      std::string_view(entry.id_base, kIdBaseLength),
-      entry.is_array ? std::optional<std::uint64_t>(entry.step - entry.step_origin) : std::nullopt);
-}
-
-// False: something of it cannot be ended.
-bool WorkerNode::Impl::end_orphans(NodeSlot& slot) {
-  // Where there is a group, nothing can have left it; the walk below then only reaps.
-  bool all = true;
-  if (!slot.control_group.empty()) {
-    all = empty_control_group(slot.control_group, std::chrono::milliseconds(kLongestBurialMs));
-  }
-  for (int waited_ms = 0; waited_ms < kLongestBurialMs; waited_ms += 5) {
-    std::vector<pid_t> left;
-    if (options_.adopts_orphans) {
-      // Below this process are the living guards with their trees, and what the dead one left. One walk sees both: with
-      // two, what a living guard spawns in between would pass for an orphan.
-      std::vector<pid_t> guards;
-      for (const NodeSlot& other : slots_) {
-        if (other.guard_pid != 0) guards.push_back(other.guard_pid);
-      }
-      for (pid_t pid : descendants_of(::getpid(), guards)) {
-        int status = 0;
-        if (::waitpid(pid, &status, WNOHANG) != pid) left.push_back(pid);
-      }
-    }
-    for (const std::uint32_t index : entries_of(slot)) {
-      const std::string mark = "ALLOT_DISTRIBUTOR_ID=" + distributor_id_of(queue_->entries[index]);
-      for (pid_t pid : processes_with_environment(mark)) {
-        if (process_start_ticks(pid)) left.push_back(pid);
-      }
-    }
-    if (left.empty()) return all;
-    for (pid_t pid : left) ::kill(pid, SIGKILL);
-    ::poll(nullptr, 0, 5);  // no descriptor tells of another's child
-  }
-  return false;
-}
-
 // Settles the runs that the slot's dead guard had claimed. On an error some are still claimed, and it is to be called
-// again; a scan that fails is no proof that a run never began.
+// again.
 Result<void> WorkerNode::Impl::bury(NodeSlot& slot) {
   const std::vector<std::uint32_t> claimed = entries_of(slot);
-  const bool is_clean = claimed.empty() || end_orphans(slot);
+  Orphans orphans;
+  orphans.control_group = slot.control_group;
+  orphans.are_ours = options_.adopts_orphans;
+  for (const NodeSlot& other : slots_) {
+    if (other.guard_pid != 0) orphans.guards.push_back(other.guard_pid);
+  }
+  for (const std::uint32_t index : claimed) orphans.marks.push_back(mark_of(queue_->entries[index]));
+  const bool is_clean = claimed.empty() || end_orphans(orphans);
 
   // Its own records are the first witness.
-  std::set<RunKey> started, finished;
-  auto report = scan_record_file(batch_.record_path(slot.writer), slot.session_start,
-                                 [&](const DecodedRecord& record, std::uint64_t) {
-                                   if (const auto* begin = std::get_if<StartedRecord>(&record.record))
-                                     started.insert(begin->key);
-                                   if (const auto* end = std::get_if<FinishedRecord>(&record.record))
-                                     finished.insert(end->key);
-                                   return true;
-                                 });
-  if (!report) return fail(report.error());
+  auto runs = runs_of_session(batch_.record_path(slot.writer), slot.session_start);
+  if (!runs) return fail(runs.error());
   SlotLine& line = queue_->slots[slot.index];
-  line.ends.store(report->valid_end);  // there may be some that it had no time to tell of
-  line.written.store(std::max(line.written.load(), report->valid_end));
+  line.ends.store(runs->end);  // there may be some that it had no time to tell of
+  line.written.store(std::max(line.written.load(), runs->end));
 
   for (const std::uint32_t index : claimed) {
     QueueEntry& entry = queue_->entries[index];
-    const RunKey key{entry.step, entry.submission, entry.restart};
-    if (finished.count(key) == 0 && started.count(key) == 0) {
+    const RunKey key = key_of(entry);
+    if (runs->finished.count(key) == 0 && runs->started.count(key) == 0) {
       put_back(slot, index);  // the ledger knows nothing of it, so it is simply still to do
       continue;
     }
-    if (finished.count(key) == 0) {
-      if (auto written = record_loss(slot, entry, is_clean); !written) return written;
+    if (runs->finished.count(key) == 0) {
+      const auto end = record_loss(batch_.record_path(slot.writer), entry, slot.death_status, is_clean);
+      if (!end) return fail(end.error());
+      line.ends.store(*end);
+      line.written.store(*end);
     }
     entry.state.store(entry_state(kEntryFinished, slot.index));
   }
   collect();
-  return {};
-}
-
-Result<void> WorkerNode::Impl::record_loss(NodeSlot& slot, const QueueEntry& entry, bool is_clean) {
-  FinishedRecord verdict;
-  verdict.key = {entry.step, entry.submission, entry.restart};
-  verdict.attempt = entry.attempt;
-  verdict.ended_ns = real_ns();
-  verdict.exit_info.exit_class = ExitClass::lost;
-  verdict.exit_info.text = "its guard ended: " + describe(decode_wait_status(slot.death_status)) +
-                           "; the worker node (pid " + std::to_string(::getpid()) + ") " +
-                           (is_clean ? "ended what was left of its processes" : "cannot end a process that it left") +
-                           " and found no end in its records";
-  ALLOT_FAULT_POINT("node_before_lost");
-  auto writer = RecordWriter::open(batch_.record_path(slot.writer));
-  Result<void> written = writer ? writer->append(verdict) : Result<void>(fail(writer.error()));
-  ALLOT_FAULT_POINT("node_after_lost");
-  if (!written) return fail(written.error().with_context("the end of a lost run cannot be recorded"));
-  queue_->slots[slot.index].ends.store(writer->offset());
-  queue_->slots[slot.index].written.store(writer->offset());
   return {};
 }
 

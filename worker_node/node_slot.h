@@ -12,20 +12,13 @@
 #include "process/spawn.h"
 #include "protocol/result.h"
 #include "worker_node/guard.h"
+#include "worker_node/slot_files.h"
 
 namespace allot {
 
-struct NodeSlot {
+struct NodeSlot : SlotFiles {
   std::uint32_t index = 0;
-  std::string writer;  // "host-k"
-  std::string lock_path;
-  std::string scratch;
-  std::string control_group;  // of the guard and its tasks; empty: none
-  Fd lock;                    // flock on a node-local file: who writes "host-k"; held by this process and the guard
-  Fd record_file;             // for syncing and reading what the guard wrote
-  Fd output_files[2];         // opened when the slot has output to sync
-  std::uint64_t sent = 0;     // offset up to which records were told
-  std::uint64_t session_start = 0;  // offset of the current guard's first record
+  std::uint64_t sent = 0;  // offset up to which records were told
   std::uint64_t output_synced = 0;
   Fd poke;
   Fd lifeline;          // our end; closing it tells the guard that we are gone
@@ -41,11 +34,6 @@ struct NodeSlot {
 
 /// Claims the first free "HOST-k" of the batch on this host. Errors: retry_later / fix_request with the path.
 Result<void> claim_slot_files(NodeSlot& slot, const BatchDirectory& batch, const std::string& runtime_directory);
-/// Gives the claim back and removes the lock file.
-void release_slot_files(NodeSlot& slot);
-/// Removes what slots of a batch that nobody holds any more have left in the runtime directory: of worker nodes that
-/// were killed.
-void remove_unused_scratch(const std::string& batch_id, const std::string& runtime_directory);
 
 /// Starts the slot's guard. `options` holds what all slots share. Errors: the spawn's.
 Result<void> start_guard(NodeSlot& slot, GuardOptions options, const std::string& program, Spawner& spawner,

@@ -16,7 +16,7 @@ namespace allot {
 
 inline constexpr std::uint32_t kQueueCapacity = 4096;  ///< entries; a power of two
 inline constexpr std::uint32_t kMaxSlots = 64;         ///< slots of one worker node
-inline constexpr std::uint32_t kSharedQueueMagic = 0xA1107001;
+inline constexpr std::uint32_t kSharedQueueMagic = 0xA1107002;
 
 /// Low byte of an entry's state; the slot that holds it is in the bytes above.
 enum EntryState : std::uint32_t {
@@ -41,6 +41,12 @@ enum NodeWaiting : std::uint32_t {
   kNodeAwake = 0,    ///< it will look by itself
   kNodeSleeps = 1,   ///< wake it for anything
   kNodeGathers = 2,  ///< it gathers records for one sync: wake it only when a slot has nothing to do
+};
+
+enum SchedulerWord : std::uint32_t {
+  kNoScheduler = 0,    ///< the worker node is no scheduler's job
+  kHasScheduler = 1,   ///< it is: a signal may be sent to every process of it
+  kSchedulerTerm = 2,  ///< SIGTERM has been
 };
 
 /// One run to do. All but `state` is written before the entry is published and constant until it is freed.
@@ -74,11 +80,12 @@ struct SlotLine {
 struct SharedQueue {
   std::uint32_t magic = kSharedQueueMagic;
   std::uint32_t slot_count = 0;
-  std::atomic<std::uint32_t> limit{0};             ///< slots below this number may claim
-  std::atomic<std::uint32_t> draining{0};          ///< 1: claim nothing more; idle guards leave
-  std::atomic<std::uint32_t> node_waiting{0};      ///< NodeWaiting: must its wake descriptor be written?
-  alignas(64) std::atomic<std::uint64_t> tail{0};  ///< positions published
-  alignas(64) std::atomic<std::uint64_t> head{0};  ///< hint: no queued entry lies before it
+  std::atomic<std::uint32_t> limit{0};                 ///< slots below this number may claim
+  std::atomic<std::uint32_t> draining{0};              ///< 1: claim nothing more; idle guards leave
+  std::atomic<std::uint32_t> node_waiting{0};          ///< NodeWaiting: must its wake descriptor be written?
+  std::atomic<std::uint32_t> scheduler{kNoScheduler};  ///< SchedulerWord
+  alignas(64) std::atomic<std::uint64_t> tail{0};      ///< positions published
+  alignas(64) std::atomic<std::uint64_t> head{0};      ///< hint: no queued entry lies before it
   SlotLine slots[kMaxSlots];
   QueueEntry entries[kQueueCapacity];
 };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "worker_node/worker_node.h"
 
-#include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -223,16 +222,8 @@ void WorkerNode::Impl::begin_commit() {
 }
 
 void WorkerNode::Impl::open_outputs(NodeSlot& slot, CommitPart& part) {
-  for (int i = 0; i < 2; ++i) {
-    if (!slot.output_files[i]) {
-      const auto stream = i == 0 ? OutputStream::standard_output : OutputStream::standard_error;
-      slot.output_files[i].reset(::open(batch_.output_path(slot.writer, stream).c_str(), O_RDWR | O_CLOEXEC));
-      // Only a file that is not there needs no sync: nothing was printed to it.
-      if (!slot.output_files[i] && errno != ENOENT) part.error = errno;
-      if (slot.output_files[i] && !sync_directory(batch_.path() + "/output")) part.error = EIO;
-    }
-    part.output_fds[i] = slot.output_files[i].get();
-  }
+  part.error = open_slot_outputs(slot, batch_.path());
+  for (int i = 0; i < 2; ++i) part.output_fds[i] = slot.output_files[i].get();
 }
 
 void WorkerNode::Impl::end_commit(const std::vector<CommitPart>& parts) {

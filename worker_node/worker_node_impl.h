@@ -74,10 +74,7 @@ class WorkerNode::Impl : public std::enable_shared_from_this<WorkerNode::Impl> {
   void look_after_slots();
   void mend(NodeSlot& slot);
   Result<void> bury(NodeSlot& slot);
-  Result<void> record_loss(NodeSlot& slot, const QueueEntry& entry, bool is_clean);
-  bool end_orphans(NodeSlot& slot);
   std::vector<std::uint32_t> entries_of(const NodeSlot& slot) const;
-  std::string distributor_id_of(const QueueEntry& entry) const;
 
   boost::asio::io_context& io_;
   WorkerNodeOptions options_;

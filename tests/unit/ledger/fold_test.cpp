@@ -111,6 +111,17 @@ TEST_CASE("a task goes from queued over running to its end") {
   CHECK(detail_of(fold, 0).evidence.empty());
 }
 
+TEST_CASE("a run is on the node that the scheduler names") {
+  SampleBatch batch(1);
+  batch.intent(1, StepRanges(0, 1));
+  batch.add("n7-0", OpenedRecord{"host1", "boot", 1, 2, 3, 4, "", 5, "n7"});
+  batch.started({0, 1, 0}, "n7-0");
+  batch.finished({0, 1, 0}, ExitClass::done, "n7-0");
+  const TaskDetail detail = detail_of(batch.fold(), 0);
+  CHECK(detail.node == "n7");
+  CHECK(detail.usage.node == "n7");
+}
+
 TEST_CASE("a verdict ends a run, and the worker node's record counts over it whenever it came") {
   SampleBatch batch(2);
   batch.opened("driver-2");

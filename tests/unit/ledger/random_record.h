@@ -14,9 +14,7 @@ class RandomRecords {
  public:
   explicit RandomRecords(std::uint32_t seed) : random_(seed) {}
 
-  std::uint64_t below(std::uint64_t bound) {
-    return std::uniform_int_distribution<std::uint64_t>(0, bound - 1)(random_);
-  }
+  std::uint64_t below(std::uint64_t bound) { return random_() % bound; }
   bool coin() { return below(2) == 0; }
   std::uint64_t any() { return random_() >> below(64); }
 
@@ -86,9 +84,10 @@ class RandomRecords {
 
   Record record() {
     const auto at = static_cast<std::int64_t>(any());
-    switch (below(14)) {
+    switch (below(15)) {
       case 0:
-        return OpenedRecord{text(20), text(40), static_cast<std::int64_t>(any()), any(), 7, any(), text(50), at};
+        return OpenedRecord{text(20), text(40), static_cast<std::int64_t>(any()), any(), 7, any(), text(50),
+                            at,       text(20)};
       case 1:
         return StartedRecord{key(), static_cast<std::uint32_t>(any()), at};
       case 2:
@@ -128,6 +127,8 @@ class RandomRecords {
       case 12:
         return AddedRecord{
             key(), text(12), text(20), static_cast<std::uint32_t>(any()), 7, coin(), DependencyKind::after_any, at};
+      case 13:
+        return ClosedRecord{{any(), any()}, at};
       default:
         return EndedRecord{text(30), at};
     }

@@ -100,7 +100,7 @@ TEST_CASE("every field of an intent comes back") {
 }
 
 TEST_CASE("the other records come back") {
-  const OpenedRecord opened = round_trip(OpenedRecord{"node1", "boot", 11, 22, 33, 44, "/sys/fs/cgroup/x", 55});
+  const OpenedRecord opened = round_trip(OpenedRecord{"node1", "boot", 11, 22, 33, 44, "/sys/fs/cgroup/x", 55, "n7"});
   CHECK(opened.host == "node1");
   CHECK(opened.boot_id == "boot");
   CHECK(opened.pid == 11);
@@ -109,6 +109,9 @@ TEST_CASE("the other records come back") {
   CHECK(opened.worker_start_ticks == 44);
   CHECK(opened.cgroup == "/sys/fs/cgroup/x");
   CHECK(opened.at_ns == 55);
+  CHECK(opened.node == "n7");
+  CHECK(opened.node_name() == "n7");
+  CHECK(round_trip(OpenedRecord{"node1", "boot", 11, 22, 33, 44, "", 55, ""}).node_name() == "node1");
   const StartedRecord started = round_trip(StartedRecord{{1, 2, 3}, 4, 5});
   CHECK(started.key == RunKey{1, 2, 3});
   CHECK(started.attempt == 4);
@@ -143,6 +146,10 @@ TEST_CASE("the other records come back") {
   CHECK(added.again);
   CHECK(added.when == DependencyKind::after_any);
   CHECK(added.at_ns == 6);
+  const ClosedRecord closed = round_trip(ClosedRecord{{7, 8}, 9});
+  CHECK(closed.output_bytes[0] == 7);
+  CHECK(closed.output_bytes[1] == 8);
+  CHECK(closed.at_ns == 9);
   const WithdrawnRecord withdrawn = round_trip(WithdrawnRecord{3, StepRanges(5, 6), "cancelled", 7});
   CHECK(withdrawn.submission == 3);
   CHECK(withdrawn.steps == StepRanges(5, 6));
@@ -201,6 +208,8 @@ TEST_CASE("a payload cut anywhere is refused and one with more behind it is read
       for (const std::string& node : intent->excluded_nodes) without_priority -= 4 + node.size();
     } else if (std::holds_alternative<CancelledRecord>(record)) {
       --without_priority;  // and a cancellation before it could be taken back
+    } else if (const auto* opened = std::get_if<OpenedRecord>(&record)) {
+      without_priority -= 4 + opened->node.size();  // and a session before schedulers had names for nodes
     }
     for (std::size_t size = 0; size < payload.size(); ++size) {
       if (size == without_priority || size == without_round) continue;
@@ -287,6 +296,17 @@ TEST_CASE("an intent that was written before there were priorities has none and 
   CHECK(old.excluded_nodes.empty());
   CHECK_FALSE(decode_payload(payload.substr(0, payload.size() - 8)));
   CHECK(decode_payload(payload.substr(0, payload.size() - 4)));  // before tasks could be added
+}
+
+TEST_CASE("a session that was written before schedulers had names for nodes is on its host") {
+  std::string frame;
+  append_frame(frame, OpenedRecord{"node1", "boot", 11, 22, 33, 44, "", 55, "n7"}, 1, 8);
+  const std::string_view payload = payload_of(frame);
+  const auto decoded = decode_payload(payload.substr(0, payload.size() - 6));
+  REQUIRE(decoded);
+  const auto& old = std::get<OpenedRecord>((*decoded)->record);
+  CHECK(old.at_ns == 55);
+  CHECK(old.node_name() == "node1");
 }
 
 TEST_CASE("an intent with very many separate ranges becomes several frames that hold all of them") {

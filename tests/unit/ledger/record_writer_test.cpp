@@ -248,3 +248,57 @@ TEST_CASE("moved writers write on and close once") {
   CHECK(records_in(directory / "a").size() == 1);
   CHECK(records_in(directory / "b").size() == 1);
 }
+
+TEST_CASE("a file that was left in order is known by its last record") {
+  const test::TempDirectory directory;
+  const std::string path = directory / "records";
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    auto writer = RecordWriter::open(path, 4096);
+    REQUIRE(writer);
+    REQUIRE(writer->append(EndedRecord{"one", 1}));
+    REQUIRE(writer->append(ClosedRecord{{10 + i, 20}, 30}));
+  }
+  const std::string whole = *read_file(path);
+  const Fd fd = open_regular(path, O_RDONLY);
+  const auto closed = find_closed_end(fd.get());
+  REQUIRE(closed);
+  CHECK(closed->end == whole.size());
+  CHECK(closed->last_sequence == 6);
+  CHECK(closed->record.output_bytes[0] == 12);
+  CHECK(closed->record.output_bytes[1] == 20);
+  ScanReport report;
+  CHECK(records_in(path, &report).size() == 6);  // the sequence goes on behind one
+  CHECK(report.valid_end == whole.size());
+  CHECK(report.damaged.empty());
+}
+
+TEST_CASE("a file with anything behind its last record was not left in order") {
+  const test::TempDirectory directory;
+  const std::string path = directory / "records";
+  {
+    auto writer = RecordWriter::open(path);
+    REQUIRE(writer);
+    REQUIRE(writer->append(ClosedRecord{{1, 2}, 3}));
+  }
+  const std::string whole = *read_file(path);
+  const auto is_closed = [&path](const std::string& bytes) {
+    put_file(path, bytes);
+    return find_closed_end(open_regular(path, O_RDONLY).get()).has_value();
+  };
+  CHECK(is_closed(whole));
+  CHECK_FALSE(is_closed(""));
+  CHECK_FALSE(is_closed(whole.substr(0, whole.size() - 1)));
+  CHECK_FALSE(is_closed(whole + "x"));
+  CHECK_FALSE(is_closed(whole + whole.substr(8)));  // a frame of another place
+  for (std::size_t at = 8; at < whole.size(); ++at) {
+    std::string flipped = whole;
+    flipped[at] = static_cast<char>(flipped[at] ^ 1);
+    INFO("a flipped bit at " << at);
+    CHECK_FALSE(is_closed(flipped));
+  }
+  put_file(path, whole);
+  auto writer = RecordWriter::open(path);
+  REQUIRE(writer);
+  REQUIRE(writer->append(EndedRecord{"more", 1}));
+  CHECK_FALSE(find_closed_end(writer->descriptor()));
+}

@@ -54,3 +54,23 @@ TEST_CASE("ranges agree with a set of steps") {
       CHECK(steps.ranges()[i - 1].first + steps.ranges()[i - 1].count < steps.ranges()[i].first);
   }
 }
+
+TEST_CASE("a part of ranges is what stands at those positions") {
+  StepRanges steps(10, 3);
+  steps.append_range(20, 1);
+  steps.append_range(30, 4);  // 10 11 12 20 30 31 32 33
+  for (std::uint64_t from = 0; from < 10; ++from) {
+    for (std::uint64_t count = 0; count < 10; ++count) {
+      std::vector<std::uint64_t> all, expected, taken;
+      steps.for_each([&](std::uint64_t step) { all.push_back(step); });
+      for (std::uint64_t i = from; i < from + count && i < all.size(); ++i) expected.push_back(all[i]);
+      steps.part(from, count).for_each([&](std::uint64_t step) { taken.push_back(step); });
+      INFO(from << " " << count);
+      CHECK(taken == expected);
+    }
+  }
+  CHECK(steps.part(0, 8) == steps);
+  CHECK(steps.part(0, ~std::uint64_t{0}) == steps);
+  CHECK(steps.part(~std::uint64_t{0}, 1).empty());
+  CHECK(StepRanges().part(0, 1).empty());
+}

@@ -53,6 +53,7 @@ TEST_CASE("a slot whose guard or worker node lives is not claimed in another run
   const test::TempDirectory here, elsewhere;
   NodeSlot first;
   REQUIRE(claim_slot_files(first, sample.batch(), here.path()));
+  first.claim.reset();  // as where there is another network, too
   // By this process's parent: a worker node in this very process would know better.
   const ProcessIdentity parent{::getppid(), process_start_ticks(::getppid()).value_or(0)};
   const bool by_guard = GENERATE(true, false);
@@ -68,6 +69,61 @@ TEST_CASE("a slot whose guard or worker node lives is not claimed in another run
   release_slot_files(first);
   release_slot_files(second);
   release_slot_files(third);
+}
+
+TEST_CASE("a slot is claimed once by those who have runtime directories of their own") {
+  const test::SampleBatch sample(1);
+  const test::TempDirectory here, elsewhere;
+  NodeSlot first, second;
+  REQUIRE(claim_slot_files(first, sample.batch(), here.path()));
+  REQUIRE(first.claim);
+  REQUIRE(claim_slot_files(second, sample.batch(), elsewhere.path()));
+  CHECK(second.writer != first.writer);
+  const std::string writer = first.writer;
+  release_slot_files(first);
+  release_slot_files(second);
+  REQUIRE(claim_slot_files(second, sample.batch(), elsewhere.path()));
+  CHECK(second.writer == writer);
+  release_slot_files(second);
+}
+
+TEST_CASE("the slots of a node that the scheduler names are called by it") {
+  test::SampleBatch sample(1);
+  const test::TempDirectory runtime;
+  const SlotPlace place{sample.batch().path(), sample.batch().info().batch_id, runtime.path(), "n7"};
+  SlotFiles first;
+  REQUIRE(claim_slot_files(first, place));
+  CHECK(first.writer == "n7-0");
+  release_slot_files(first);
+  // The node was another host once; whether that one still writes cannot be seen from here.
+  OpenedRecord last = opened_by(kNobody, kNobody);
+  last.host = "another-host";
+  sample.add("n7-0", last);
+  SlotFiles second;
+  REQUIRE(claim_slot_files(second, place));
+  CHECK(second.writer == "n7-1");
+  release_slot_files(second);
+  sample.add("n7-0", ClosedRecord{});  // it has left in order
+  REQUIRE(claim_slot_files(second, place));
+  CHECK(second.writer == "n7-0");
+  release_slot_files(second);
+}
+
+TEST_CASE("a slot that was left in order is claimed where it ends and with the output that it had") {
+  test::SampleBatch sample(1);
+  const test::TempDirectory runtime;
+  const SlotPlace place{sample.batch().path(), sample.batch().info().batch_id, runtime.path(), "n7"};
+  sample.opened("n7-0", host_name());
+  const std::uint64_t frame = sample.add("n7-0", ClosedRecord{{3, 0}, 1});
+  SlotFiles slot;
+  REQUIRE(claim_slot_files(slot, place));
+  CHECK(slot.writer == "n7-1");  // what was printed is gone
+  release_slot_files(slot);
+  write_file(sample.batch().output_path("n7-0", OutputStream::standard_output), "abc");
+  REQUIRE(claim_slot_files(slot, place));
+  CHECK(slot.writer == "n7-0");
+  CHECK(slot.session_start == frame + 49);
+  release_slot_files(slot);
 }
 
 TEST_CASE("a slot whose output was removed is not written to again") {
