@@ -14,6 +14,18 @@ pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 set_target_properties(PkgConfig::XXHASH PROPERTIES INTERFACE_LINK_LIBRARIES "")
 pkg_check_modules(HWLOC REQUIRED IMPORTED_TARGET hwloc)
 
+# Optional: without it everything but the Slurm agent is built. It comes without a pkg-config file.
+find_path(SLURM_INCLUDE_DIR slurm/slurm.h)
+find_library(SLURM_LIBRARY slurm)
+if(SLURM_INCLUDE_DIR AND SLURM_LIBRARY)
+  set(SLURM_FOUND TRUE)
+  add_library(allot_libslurm INTERFACE)
+  target_include_directories(allot_libslurm SYSTEM INTERFACE "${SLURM_INCLUDE_DIR}")
+  target_link_libraries(allot_libslurm INTERFACE "${SLURM_LIBRARY}")
+else()
+  message(STATUS "libslurm is not here: the slurm plugin will say so (Debian: libslurm-dev)")
+endif()
+
 if(ALLOT_BUILD_TESTS)
   # Catch2 2.13 (Debian 12) is one header; 3 (Debian 13) is a library. tests/support/catch.h includes the right one.
   find_package(Catch2 REQUIRED)

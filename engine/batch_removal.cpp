@@ -17,6 +17,7 @@
 
 #include "engine/addition.h"
 #include "engine/driver_log.h"
+#include "ledger/submission_file.h"
 #include "ledger/writer_name.h"
 #include "process/fault_point.h"
 #include "process/fd.h"
@@ -72,11 +73,8 @@ struct Part {
 };
 // In the order in which they go.
 constexpr const char* kMovedClaims = "removing.epochs";
-constexpr Part kParts[] = {{"epochs", is_claim},
-                           {kMovedClaims, is_claim},
-                           {"records", is_writer_name},
-                           {"output", is_output},
-                           {"additions", is_addition_file}};
+constexpr Part kParts[] = {{"epochs", is_claim},  {kMovedClaims, is_claim},        {"records", is_writer_name},
+                           {"output", is_output}, {"additions", is_addition_file}, {"submissions", is_submission_file}};
 
 std::string absolute(const std::string& path) {
   std::string text = fs::absolute(path).lexically_normal().string();

@@ -353,12 +353,16 @@ void FileReader::read_queues(const toml::node& node, ClusterConfig& config) {
 }
 
 void FileReader::choose_default_queue(const toml::table& root, ClusterConfig& config) {
-  if (config.queues.empty()) config.queues.push_back({0, "default", {}, {}});
-  config.default_queue = config.queues.front().name;
+  if (!config.queues.empty()) config.default_queue = config.queues.front().name;
   const toml::node* node = root.get("default_queue");
   if (node == nullptr) return;
   const auto wanted = read_text(*node, "default_queue");
   if (!wanted) return;
+  // Without queues of its own the file names one that the plugin finds: a partition, or the only one of this machine.
+  if (config.queues.empty()) {
+    config.default_queue = *wanted;
+    return;
+  }
   auto chosen = std::find_if(config.queues.begin(), config.queues.end(),
                              [&](const QueueConfig& queue) { return queue.name == *wanted; });
   if (chosen == config.queues.end()) {
@@ -439,8 +443,9 @@ void FileReader::read_fallbacks(const toml::node& node, const ClusterConfig& con
   for (const toml::node& element : *names) {
     const auto name = read_text(element, "fallback_queues");
     if (!name) continue;
-    const bool is_known = std::any_of(config.queues.begin(), config.queues.end(),
-                                      [&](const QueueConfig& queue) { return queue.name == *name; });
+    const bool is_known =
+        config.queues.empty() || std::any_of(config.queues.begin(), config.queues.end(),
+                                             [&](const QueueConfig& queue) { return queue.name == *name; });
     auto& queues = policy_.fallback_queues;
     if (!is_known) {
       fault(element.source(), "fallback_queues", fmt::format("there is no queue {} in this file", quote(*name)));

@@ -161,7 +161,9 @@ TEST_CASE("many events come in portions without a gap", "[events]") {
   TaskSpec task;
   task.argv = {"true"};
   batch.add(task, kTasks);
-  Session session;
+  ClusterOptions options;
+  options.more["pack"] = std::string("500");  // where a scheduler needs its time for each
+  Session session(options);
   const auto submitting = session.submit(batch.array(0, kTasks));
   std::vector<Event> portion;
   const auto deadline = std::chrono::steady_clock::now() + 2 * patience();

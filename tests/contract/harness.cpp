@@ -2,7 +2,9 @@
 #include "tests/contract/harness.h"
 
 #include <algorithm>
+#include <cstdlib>
 
+#include "process/identity.h"
 #include "tests/support/catch.h"
 
 namespace allot::contract {
@@ -13,6 +15,7 @@ namespace {
 const PluginTraits kTraits[] = {
     {"sequential", /*synchronous=*/true, /*configurable_slots=*/false},
     {"multiprocess", /*synchronous=*/false, /*configurable_slots=*/true},
+    {"slurm", /*synchronous=*/false, /*configurable_slots=*/true, /*has_scheduler=*/true, "slots1", "slots4"},
 };
 
 Harness the_harness;
@@ -42,6 +45,19 @@ ClusterConfig make_config(const ClusterOptions& options) {
   for (const auto& [key, value] : options.more) wanted[key] = value;
 
   ClusterConfig config;
+  if (harness().traits.has_scheduler) {
+    const char* conf = std::getenv("ALLOT_TEST_SLURM_CONF");
+    if (conf == nullptr) FAIL("ALLOT_TEST_SLURM_CONF does not say where the test cluster's slurm.conf is");
+    wanted["slurm_conf"] = std::string(conf);
+    config.default_queue = "slots" + std::to_string(options.slots);
+    // Quick to look, so that a test need not wait; how often it looks is not what this suite is about.
+    wanted["record_interval"] = std::int64_t{20};
+    wanted["shortest_poll"] = std::int64_t{200};
+    wanted["longest_poll"] = std::int64_t{1000};
+    wanted["requests_per_minute"] = std::int64_t{6000};
+    wanted["record_patience"] = std::int64_t{1000};
+    wanted["priority_base"] = std::int64_t{1000};
+  }
   config.name = "contract";
   config.plugin = harness().traits.name;
   for (const auto& spec : harness().plugin->parameter_specs()) {
@@ -52,6 +68,10 @@ ClusterConfig make_config(const ClusterOptions& options) {
 
 std::uint64_t slots_of(const ClusterOptions& options) {
   return harness().traits.configurable_slots ? static_cast<std::uint64_t>(options.slots) : 1;
+}
+
+std::string node_name(const ClusterOptions& options) {
+  return harness().traits.has_scheduler ? "s" + std::to_string(options.slots) : host_name();
 }
 
 std::unique_ptr<ClusterDistributor> make_distributor(const ClusterOptions& options) {

@@ -18,6 +18,12 @@ struct PluginTraits {
   std::string name;
   bool synchronous = false;        ///< submit returns when the tasks are over: tests call it from a thread
   bool configurable_slots = true;  ///< a parameter `slots` says how many tasks run at once; else one at a time
+  /// A scheduler of its own, there before the tests (tests/slurm_cluster), says what starts when; how many tasks run at
+  /// once is a matter of the queue, one for each number of slots. What is due between batches is the scheduler's to
+  /// say.
+  bool has_scheduler = false;
+  const char* small_queue = "small";  ///< names of queues that a cluster's file may describe
+  const char* large_queue = "large";
 };
 
 /// Nothing for a plugin that has no line in the table.
@@ -43,6 +49,9 @@ ClusterConfig make_config(const ClusterOptions& options = {});
 
 /// Tasks of one core that the cluster of these options runs at once.
 std::uint64_t slots_of(const ClusterOptions& options);
+
+/// What a node of the cluster of these options is called.
+std::string node_name(const ClusterOptions& options = {});
 
 /// A distributor that is not started. Fails the test when the plugin makes none.
 std::unique_ptr<ClusterDistributor> make_distributor(const ClusterOptions& options = {});

@@ -64,7 +64,7 @@ TEST_CASE("tasks of higher priority start first whatever was submitted before", 
 TEST_CASE("what was handed out ahead of time holds up a higher priority for a moment only", "[priority]") {
   if (harness().traits.synchronous) return;
   // Short tasks first, so that many of the long ones behind them are handed out early.
-  constexpr std::uint64_t kShort = 600;
+  const std::uint64_t kShort = harness().traits.has_scheduler ? 60 : 600;  // which needs its time for each
   constexpr std::uint64_t kLong = 60;
   Rendezvous rendezvous;
   for (std::uint64_t step = kShort; step < kShort + kLong; ++step) rendezvous.make_gate(std::to_string(step));
@@ -89,7 +89,7 @@ TEST_CASE("what was handed out ahead of time holds up a higher priority for a mo
     ++before_it;
   }
   CHECK(before_it <= 10);
-  CHECK(session.await(high.id_of(urgent), TaskPhase::running).node == host_name());
+  CHECK(session.await(high.id_of(urgent), TaskPhase::running).node == node_name(with_slots(2)));
   rendezvous.open_gate("urgent");
   for (std::uint64_t step = kShort; step < kShort + kLong; ++step) rendezvous.open_gate(std::to_string(step));
   session.await_ends(low.ids());
@@ -97,7 +97,7 @@ TEST_CASE("what was handed out ahead of time holds up a higher priority for a mo
 }
 
 TEST_CASE("a small batch does not wait for a big one", "[fairness]") {
-  if (harness().traits.synchronous) return;
+  if (harness().traits.synchronous || harness().traits.has_scheduler) return;
   constexpr std::uint64_t kBig = 40;
   constexpr std::uint64_t kSmall = 4;
   Rendezvous rendezvous;
@@ -131,7 +131,7 @@ TEST_CASE("a small batch does not wait for a big one", "[fairness]") {
 }
 
 TEST_CASE("a wide task of one batch is not starved by narrow ones of another", "[fairness][packing]") {
-  if (harness().traits.synchronous) return;
+  if (harness().traits.synchronous || harness().traits.has_scheduler) return;
   constexpr std::uint64_t kNarrow = 40;
   Rendezvous rendezvous;
   rendezvous.make_gates(kNarrow);
@@ -155,8 +155,34 @@ TEST_CASE("a wide task of one batch is not starved by narrow ones of another", "
   session.await_ends(many.ids());
 }
 
+TEST_CASE("a task that waits says what its scheduler says", "[explain]") {
+  if (!harness().traits.has_scheduler) return;
+  const ClusterOptions options = with_slots(1);
+  Rendezvous rendezvous;
+  rendezvous.make_gates(2);
+  Batch batch;
+  batch.add_line(rendezvous.array_element(), 2);
+  Session session(options);
+  const auto submitting = session.submit(batch.array(0, 2));
+  const auto first = next_element(rendezvous).distributor_id;
+  auto ids = submitting.ids();
+  std::erase(ids, first);
+  const auto reason = [&] { return must(session->explain_pending(ids)).at(ids.at(0)); };
+  const std::string text = reason();
+  INFO(text);
+  const bool names_a_reason = text.find("Slurm says Resources") == 0 || text.find("Slurm says Priority") == 0 ||
+                              text.find("Slurm says None") == 0;
+  CHECK(names_a_reason);
+  CHECK(must(session->hold(ids)) == 1);
+  CHECK(reason().find("held") != std::string::npos);
+  CHECK(must(session->release(ids)) == 1);
+  rendezvous.open_gate("0");
+  rendezvous.open_gate("1");
+  session.await_ends(submitting.ids());
+}
+
 TEST_CASE("a task that waits says truly what it waits for", "[explain][priority]") {
-  if (harness().traits.synchronous) return;
+  if (harness().traits.synchronous || harness().traits.has_scheduler) return;
   ClusterOptions options = with_slots(2);
   options.memory_bytes = std::int64_t{1000} << 20;
   Rendezvous rendezvous;

@@ -23,15 +23,15 @@ ClusterConfig configured() {
   ClusterConfig config = make_config();
   QueueConfig small;
   small.queue_id = 7;
-  small.name = "small";
+  small.name = harness().traits.small_queue;
   small.limits = {{"cores", {1, 1}}, {"memory_bytes", {1 << 20, 1 << 26}}, {"runtime_milliseconds", {1000, 60'000}}};
   small.required = {"cores", "runtime_milliseconds"};
   QueueConfig large = small;
   large.queue_id = 8;
-  large.name = "large";
+  large.name = harness().traits.large_queue;
   large.limits["memory_bytes"] = {1 << 21, 1 << 27};
   config.queues = {small, large};
-  config.default_queue = "large";
+  config.default_queue = large.name;
   return config;
 }
 
@@ -82,9 +82,9 @@ TEST_CASE("a cluster has at least one queue and their names and numbers are uniq
 TEST_CASE("configured queues are taken over and the default comes first", "[queue]") {
   const auto queues = make_queues(configured());
   REQUIRE(queues.size() == 2);
-  CHECK(queues[0]->queue_name() == "large");
+  CHECK(queues[0]->queue_name() == harness().traits.large_queue);
   CHECK(queues[0]->queue_id() == 8);
-  CHECK(queues[1]->queue_name() == "small");
+  CHECK(queues[1]->queue_name() == harness().traits.small_queue);
   CHECK(queues[0]->parameters().at("memory_bytes") == ResourceLimit{1 << 21, 1 << 27});
   CHECK(queues[1]->parameters().at("memory_bytes") == ResourceLimit{1 << 20, 1 << 26});
   CHECK(queues[1]->parameters().at("runtime_milliseconds") == ResourceLimit{1000, 60'000});

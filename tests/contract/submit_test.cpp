@@ -256,7 +256,9 @@ TEST_CASE("thousands of queued tasks cost no descriptors and each gets its end",
   rendezvous.make_gate("0");
   Batch batch;
   batch.add_line("if [ $ALLOT_ARRAY_STEP_ID = 0 ]; then " + rendezvous.array_element() + "; fi", kTasks);
-  Session session;
+  ClusterOptions options;
+  options.more["pack"] = std::string("500");  // where a scheduler needs its time for each
+  Session session(options);
   session.run(batch.single_line("true"));  // everything that is made once is made now
   const std::size_t before = open_descriptors();
   const auto submitting = session.submit(batch.array(0, kTasks));

@@ -94,11 +94,11 @@ TEST_CASE("usage names the node and the cores and is kept for failures", "[usage
   submission.resources.cores = 1;
   const auto id = session.run(submission).at(0);
   const UsageStats usage = usage_of(session, id);
-  CHECK(usage.node == host_name());
+  CHECK(usage.node == node_name());
   CHECK(usage.cores == 1);
   CHECK(usage.wall_seconds.has_value());
   CHECK(usage.max_rss_bytes.has_value());
-  CHECK(batch.detail(0).node == host_name());
+  CHECK(batch.detail(0).node == node_name());
   CHECK(usage_of(session, id) == usage);  // asking again changes nothing
 }
 

@@ -56,6 +56,7 @@ class FakeCluster {
   std::function<std::optional<ExitInfo>(std::uint64_t step)> remote_exit_info;  ///< of what is not known here
   std::function<bool(std::uint64_t step)> is_hidden;                            ///< left out of snapshots
   std::function<bool(std::uint64_t step)> is_mute;  ///< its end is recorded, and no event tells of it
+  std::function<void(const std::vector<std::string>& ids)> before_termination;  ///< may keep the call waiting
   DistributorLimits limits;
   std::vector<std::string> nodes;  ///< of the slots, in turn; empty: all are this host's
   bool outlives_stop = false;      ///< stop() changes nothing here, as if the driver had been killed before it

@@ -220,6 +220,7 @@ Result<ExitInfo> FakeDistributor::get_remote_exit_info(const std::string& id) {
 
 Result<std::map<std::string, Termination>> FakeDistributor::terminate_task_instances(
     const std::vector<std::string>& ids, std::chrono::milliseconds grace) {
+  if (cluster_.before_termination) cluster_.before_termination(ids);
   std::unique_lock lock(cluster_.mutex_);
   if (auto good = usable(); !good) return fail(good.error());
   cluster_.graces_.push_back(grace);

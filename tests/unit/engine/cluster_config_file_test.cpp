@@ -79,12 +79,8 @@ TEST_CASE("the least that a cluster's file can say") {
   CHECK(config->source == file.path());
   CHECK(config->description.empty());
   CHECK(config->parameters.empty());
-  CHECK(config->default_queue == "default");
-  REQUIRE(config->queues.size() == 1);
-  CHECK(config->queues[0].name == "default");
-  CHECK(config->queues[0].queue_id == 0);
-  CHECK(config->queues[0].limits.empty());
-  CHECK(config->queues[0].required.empty());
+  CHECK(config->default_queue.empty());
+  CHECK(config->queues.empty());  // which there are is the plugin's to say
   CHECK(read_plugin_name(file.path()).value() == "multiprocess");
 }
 
@@ -136,6 +132,14 @@ name = "long"
                                         {"ranks", {2, 2}},
                                         {"nodes", {1, 4294967295}}});
   CHECK(queue.required == std::vector<std::string>{"runtime_milliseconds", "cores"});
+}
+
+TEST_CASE("a file without queues may name one that the plugin finds") {
+  const File file(kPlugin + "default_queue = 'main'\nfallback_queues = ['long']\n", "lab.toml");
+  const auto config = file.read();
+  REQUIRE(config);
+  CHECK(config->default_queue == "main");
+  CHECK(config->queues.empty());
 }
 
 TEST_CASE("without default_queue the first is it") {
@@ -307,7 +311,8 @@ TEST_CASE("what a file says of retries is the engine's") {
       {"[triage]\ninterval = 0", "FILE:3: [triage] interval: 0s is too small; the least is 100ms"},
       {"[triage]\npatience = \"2d\"", "FILE:3: [triage] patience: 2d is too large; the most is 1d"},
       {"fallback_queues = \"long\"", "FILE:2: fallback_queues: expected names of queues, such as [\"long\"]"},
-      {"fallback_queues = [\"long\"]", "FILE:2: fallback_queues: there is no queue \"long\" in this file"},
+      {"fallback_queues = [\"long\"]\n[[queue]]\nname = \"short\"",
+       "FILE:2: fallback_queues: there is no queue \"long\" in this file"},
       {"fallback_queues = [\"default\", \"default\"]", "FILE:2: fallback_queues: \"default\" is named twice"},
   };
   for (const auto& [text, message] : bad) {

@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: MIT
+// What is learnt of tasks that were submitted: from the records that their elements write, from the controller's table,
+// and, of what both leave open, from the accounting.
+#include <algorithm>
+
+#include "distributors/slurm/element_set.h"
+#include "distributors/slurm/slurm_distributor.h"
+#include "process/fault_point.h"
+#include "worker_node/local_distributor.h"
+
+namespace allot::slurm {
+namespace {
+
+constexpr std::chrono::seconds kFinalPatience{3};        // a reason for which it can never start must hold so long
+constexpr std::chrono::seconds kUnseenPatience{20};      // between the answer to a submission and its first look
+constexpr std::chrono::seconds kAccountingPatience{60};  // an accounting that is down is not waited for longer
+constexpr double kSlowDown = 1.5;
+
+std::int64_t unix_nanoseconds() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+std::string text_of_wait_status(std::uint32_t status) {
+  const int signal = static_cast<int>(status & 0x7f), code = static_cast<int>((status >> 8) & 0xff);
+  return std::to_string(code) + ":" + std::to_string(signal);
+}
+
+}  // namespace
+
+void SlurmDistributor::follow_records() {
+  std::unique_lock lock(mutex_);
+  while (life_ == Life::running || life_ == Life::stopping) {
+    lock.unlock();
+    read_records();
+    lock.lock();
+    judge_gone();
+    record_time_.wait_for(lock, settings_.record_interval,
+                          [this] { return is_record_time_ || (life_ != Life::running && life_ != Life::stopping); });
+    is_record_time_ = false;
+  }
+}
+
+void SlurmDistributor::read_records() {
+  std::map<std::uint32_t, std::pair<std::string, std::shared_ptr<void>>> batches;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [entry, job] : jobs_) {
+      const RunBook::Entry& known = book_.entry(entry);
+      if (known.unfinished == 0 || batches.count(known.batch) != 0) continue;
+      batches.emplace(known.batch, std::pair(book_.batch(known.batch).directory.path(), book_.pin(known.batch)));
+    }
+    std::erase_if(followers_, [&](const auto& item) {
+      return read_again_.count(item.first) != 0 || std::none_of(batches.begin(), batches.end(), [&](const auto& batch) {
+               return batch.second.first == item.first;
+             });
+    });
+    read_again_.clear();
+  }
+  for (const auto& [batch, place] : batches) {
+    auto [follower, added] = followers_.try_emplace(place.first, place.first);
+    auto news = follower->second.look();
+    std::lock_guard lock(mutex_);
+    if (!news) {
+      // A directory that is away for the moment; one that was removed is told by whoever drives the batch.
+      note_trouble(news.error().message);
+      continue;
+    }
+    for (const wire::Records& records : *news) {
+      for (const RunBook::Found& task : book_.take_records(batch, records)) {
+        const RunBook::EndPlace place_of_end = book_.end_place(task);
+        if (auto end = RunBook::read_end(place_of_end); end && end->usage.wall_seconds) {
+          ended_seconds_ += *end->usage.wall_seconds;
+          ++ended_tasks_;
+        }
+      }
+    }
+    if (!news->empty()) changed_.notify_all();
+  }
+}
+
+// The poll comes sooner while something is in the making, and ever more rarely while nothing changes.
+SlurmDistributor::Clock::duration SlurmDistributor::next_poll() const {
+  const auto least = std::chrono::milliseconds(60'000 / std::max<std::uint32_t>(1, settings_.requests_per_minute));
+  return std::max({poll_interval_, settings_.shortest_poll, least});
+}
+
+void SlurmDistributor::wake_poll() {
+  is_poll_time_ = true;
+  poll_time_.notify_all();
+}
+
+void SlurmDistributor::follow_controller() {
+  std::unique_lock lock(mutex_);
+  while (life_ == Life::running || life_ == Life::stopping) {
+    const bool has_jobs = std::any_of(jobs_.begin(), jobs_.end(), [this](const auto& item) {
+      return item.second.is_answered && book_.entry(item.first).unfinished > 0;
+    });
+    if (has_jobs) {
+      lock.unlock();
+      auto table = agent_.jobs(kJobNamePrefix, settings_.answer_timeout);
+      lock.lock();
+      if (table) {
+        trouble_.clear();
+        ++polls_;
+        take_table(*table);
+        ask_accounting(lock);
+        judge_gone();
+        end_impossible();
+      } else {
+        // No answer is no evidence: everything stays as it was.
+        trouble_ = "the controller cannot be asked: " + table.error().text;
+      }
+      changed_.notify_all();
+    }
+    poll_interval_ =
+        std::min(std::chrono::milliseconds(static_cast<std::int64_t>(
+                     kSlowDown * static_cast<double>(std::max(poll_interval_, settings_.shortest_poll).count()))),
+                 settings_.longest_poll);
+    // Even what is urgent keeps the distance that the file of the cluster asks for.
+    const auto earliest =
+        Clock::now() +
+        std::max<Clock::duration>(
+            settings_.shortest_poll / 2,
+            std::chrono::milliseconds(60'000 / std::max<std::uint32_t>(1, settings_.requests_per_minute)));
+    const auto is_over = [this] { return life_ != Life::running && life_ != Life::stopping; };
+    poll_time_.wait_until(lock, earliest, is_over);
+    const auto due =
+        earliest + (has_jobs ? next_poll() - std::min(next_poll(), Clock::duration(settings_.shortest_poll / 2))
+                             : Clock::duration(std::chrono::hours(1)));
+    poll_time_.wait_until(lock, due, [&] { return is_poll_time_ || is_over(); });
+    is_poll_time_ = false;
+  }
+}
+
+void SlurmDistributor::take_table(const JobTable& table) {
+  for (auto& [entry, job] : jobs_) {
+    if (job.is_answered && book_.entry(entry).unfinished > 0) take_view(job, table);
+  }
+}
+
+void SlurmDistributor::take_view(NativeJob& job, const JobTable& table) {
+  const std::uint32_t id = *job.sending.job_id;
+  const StepRanges waited = job.waiting;
+  job.waiting = {};
+  job.waiting_record.reset();
+  std::set<std::uint64_t> seen;
+  bool is_whole = true;
+  bool has_record = false;
+  for (const JobRecord& record : table.jobs) {
+    // Slurm gives ids again after it lost its state: the name tells one job from another.
+    const bool is_ours = (record.array_job_id == id || record.job_id == id) && record.name == job.sending.job_name;
+    if (!is_ours) continue;
+    has_record = true;
+    const NativeState state = native_state(record.state);
+    if (job.sending.is_array && !record.element) {
+      if (record.pending.empty()) continue;  // of all that was left of an array when it was cancelled
+      auto elements = parse_elements(record.pending);
+      if (!elements) {
+        is_whole = false;  // nothing may be taken for gone by a list that cannot be read
+        continue;
+      }
+      if (state.phase == NativePhase::pending) {
+        job.waiting = std::move(*elements);
+        job.waiting_record = record;
+        for (const StepRange& range : job.waiting.ranges()) {
+          for (std::uint64_t i = 0; i < range.count; ++i) seen.insert(range.first + i);
+        }
+        continue;
+      }
+      // A whole array that was cancelled before it began: one record for all that is left of it.
+      elements->for_each([&](std::uint64_t element) {
+        seen.insert(element);
+        mark_gone(job, element, &record);
+      });
+      continue;
+    }
+    const std::uint64_t element = record.element.value_or(0);
+    if (element >= job.element_count()) continue;
+    seen.insert(element);
+    ElementView& view = job.elements[element];
+    view.is_known = true;
+    const bool is_over = state.phase == NativePhase::ended;
+    view.state = state;
+    view.record = record;
+    if (is_over) {
+      mark_gone(job, element, &record);
+    } else {
+      view.is_gone = false;
+    }
+  }
+  if (has_record) job.was_seen = true;
+  if (!is_whole) return;
+  // The job may be younger than the table.
+  const bool may_be_unseen = !job.was_seen && Clock::now() - job.accepted_at < kUnseenPatience;
+  if (may_be_unseen || job.accepted_at + std::chrono::seconds(1) > Clock::now()) return;
+  for (std::uint64_t element = 0; element < job.element_count(); ++element) {
+    if (seen.count(element) == 0 && unfinished_in(job, element) > 0) mark_gone(job, element, nullptr);
+  }
+  if (!(waited == job.waiting)) poll_interval_ = settings_.shortest_poll;
+}
+
+void SlurmDistributor::mark_gone(NativeJob& job, std::uint64_t element, const JobRecord* record) {
+  if (element >= job.element_count() || unfinished_in(job, element) == 0) return;
+  ElementView& view = job.elements[element];
+  if (record != nullptr) {
+    view.record = *record;
+    view.state = native_state(record->state);
+    view.is_known = true;
+  }
+  if (view.is_gone) return;
+  view.is_gone = true;
+  view.gone_since = Clock::now();
+  poll_interval_ = settings_.shortest_poll;
+  is_record_time_ = true;  // what it wrote last is there now, or will be soon
+  record_time_.notify_all();
+}
+
+// What the controller has forgotten, the accounting may know. Once for each element that is gone without an end.
+void SlurmDistributor::ask_accounting(std::unique_lock<std::mutex>& lock) {
+  if (!info_.has_accounting) return;
+  std::vector<std::string> names;
+  std::int64_t since = INT64_MAX;
+  const auto is_open = [](const ElementView& view) {
+    return view.is_gone && !view.is_settled && !view.is_accounted && view.state.phase != NativePhase::ended;
+  };
+  for (const auto& [entry, job] : jobs_) {
+    if (book_.entry(entry).unfinished == 0) continue;
+    if (std::none_of(job.elements.begin(), job.elements.end(), [&](const auto& item) { return is_open(item.second); }))
+      continue;
+    names.push_back(job.sending.job_name);
+    since = std::min(since, job.sending.sent_at - 60);
+  }
+  if (names.empty()) return;
+  lock.unlock();
+  auto records = agent_.accounted(names, since, settings_.answer_timeout);
+  lock.lock();
+  if (!records) {
+    trouble_ = "the accounting cannot be asked: " + records.error().text;
+    return;
+  }
+  for (auto& [entry, job] : jobs_) {
+    if (std::find(names.begin(), names.end(), job.sending.job_name) == names.end()) continue;
+    for (auto& [element, view] : job.elements) {
+      if (!is_open(view)) continue;
+      view.is_accounted = true;
+      const JobRecord* latest = nullptr;  // of several runs the last one counts
+      for (const JobRecord& record : *records) {
+        const bool is_it = record.name == job.sending.job_name && record.element.value_or(0) == element &&
+                           record.element.has_value() == job.sending.is_array;
+        if (is_it && (latest == nullptr || record.started >= latest->started)) latest = &record;
+      }
+      if (latest == nullptr || native_state(latest->state).phase != NativePhase::ended) continue;
+      view.record = *latest;
+      view.state = native_state(latest->state);
+      view.is_known = true;
+    }
+  }
+}
+
+// Gives a verdict on what elements that are gone have left without an end. With mutex_ held.
+void SlurmDistributor::judge_gone() {
+  const auto now = Clock::now();
+  for (auto& [entry, job] : jobs_) {
+    if (book_.entry(entry).unfinished == 0) continue;
+    std::vector<FinishedRecord> verdicts;
+    for (auto& [element, view] : job.elements) {
+      if (!view.is_gone || view.is_settled) continue;
+      if (remove_never_begun(job, element)) view.is_settled = true;
+      if (view.is_settled || now - view.gone_since < settings_.record_patience) continue;
+      const bool may_be_told = info_.has_accounting && !view.is_accounted && view.state.phase != NativePhase::ended;
+      if (may_be_told && now - view.gone_since < settings_.record_patience + kAccountingPatience) continue;
+      judge(job, element, verdicts);
+      view.is_settled = true;
+    }
+    if (verdicts.empty()) continue;
+    // Into a record file of its own, as whatever else ends a run; the next look at the records takes it from there.
+    ALLOT_FAULT_POINT("slurm_before_verdict");
+    if (auto written = record_ends(book_.batch(book_.entry(entry).batch).directory, verdicts); !written) {
+      note_trouble(written.error().message);
+      for (auto& [element, view] : job.elements) view.is_settled = false;  // tried again
+      continue;
+    }
+    is_record_time_ = true;
+    record_time_.notify_all();
+  }
+}
+
+// Of what was cancelled before it began Slurm keeps no record, or one without a node: nothing of it is to be waited
+// for.
+bool SlurmDistributor::remove_never_begun(NativeJob& job, std::uint64_t element) {
+  const ElementView& view = job.elements[element];
+  if (view.is_known && (view.state.phase != NativePhase::ended || !view.record.nodes.empty())) return false;
+  RunBook::Entry& entry = book_.entry(job.entry);
+  const auto [first, last] = job.positions(element);
+  for (std::uint64_t position = first; position < last; ++position) {
+    const RunBook::Cell& cell = entry.cells[position];
+    const bool is_removed = cell.phase != TaskPhase::running && (cell.flags & RunBook::kTerminating) != 0;
+    if (cell.phase != TaskPhase::finished && !is_removed) return false;
+  }
+  for (std::uint64_t position = first; position < last; ++position) {
+    book_.remove({job.entry, step_at(entry, position)});
+  }
+  return true;
+}
+
+void SlurmDistributor::judge(NativeJob& job, std::uint64_t element, std::vector<FinishedRecord>& verdicts) {
+  const ElementView& view = job.elements[element];
+  RunBook::Entry& entry = book_.entry(job.entry);
+  const auto [first, last] = job.positions(element);
+  const std::string native = job.sending.is_array ? std::to_string(*job.sending.job_id) + "_" + std::to_string(element)
+                                                  : std::to_string(*job.sending.job_id);
+  std::string evidence = "Slurm job " + native;
+  if (view.is_known) {
+    evidence += ": last state seen " + view.state.name;
+    if (view.state.phase == NativePhase::ended) evidence += ", exit " + text_of_wait_status(view.record.wait_status);
+    if (!view.record.nodes.empty()) evidence += ", on " + view.record.nodes;
+    if (view.state.phase != NativePhase::ended) evidence += "; the controller does not know it any more";
+  } else {
+    evidence += " is not known to the controller any more, and was never seen by itself";
+  }
+  for (std::uint64_t position = first; position < last; ++position) {
+    const std::uint64_t step = step_at(entry, position);
+    RunBook::Cell& cell = entry.cells[position];
+    if (cell.phase == TaskPhase::finished) continue;
+    FinishedRecord verdict;
+    verdict.key = {static_cast<std::uint32_t>(step), entry.submission.number, cell.restart};
+    verdict.attempt = entry.submission.attempt;
+    verdict.ended_ns = unix_nanoseconds();
+    const bool has_ended = view.is_known && view.state.phase == NativePhase::ended;
+    ExitClass end = has_ended ? view.state.exit_class : ExitClass::lost;
+    std::string text;
+    if (cell.phase == TaskPhase::running) {
+      text = "it began and left no end; ";
+    } else if ((cell.flags & RunBook::kTerminating) == 0) {
+      text = "it never began; ";
+      // What ended the element is no doing of a task that had not had its turn.
+      if (has_ended && (end == ExitClass::timed_out || end == ExitClass::out_of_memory)) end = ExitClass::preempted;
+      const bool script_failed = has_ended && end == ExitClass::lost && view.record.wait_status != 0;
+      if (script_failed) end = ExitClass::launch_failed;
+    }
+    if ((cell.flags & RunBook::kTerminating) != 0) {
+      end = ExitClass::killed;
+      text += "it was to be ended; ";
+    }
+    verdict.exit_info.exit_class = end;
+    verdict.exit_info.text = text + evidence;
+    verdicts.push_back(std::move(verdict));
+  }
+}
+
+// What waits for a reason that will not pass is ended as a queueing error, with the reason.
+void SlurmDistributor::end_impossible() {
+  for (auto& [entry, job] : jobs_) {
+    if (!job.waiting_record || book_.entry(entry).unfinished == 0) {
+      job.final_since.reset();
+      continue;
+    }
+    const PendingReason reason = pending_reason(job.waiting_record->reason, job.waiting_record->description);
+    if (!reason.is_final) {
+      job.final_since.reset();
+      continue;
+    }
+    const auto now = Clock::now();
+    if (!job.final_since) job.final_since = now;
+    if (now - *job.final_since < kFinalPatience) {
+      poll_interval_ = settings_.shortest_poll;
+      continue;
+    }
+    const std::string native = job.native_id(job.waiting);
+    const StepRanges waiting = job.waiting;
+    const std::uint32_t ended_entry = entry;
+    mutex_.unlock();
+    auto cancelled = agent_.cancel(native, settings_.answer_timeout);
+    mutex_.lock();
+    if (!cancelled && cancelled.error().number != kNoSuchJob && cancelled.error().number != kAlreadyDone) return;
+    std::vector<FinishedRecord> verdicts;
+    const NativeJob* again = job_of(ended_entry);
+    if (again == nullptr) return;
+    RunBook::Entry& known = book_.entry(ended_entry);
+    waiting.for_each([&](std::uint64_t element) {
+      const auto [first, last] = again->positions(element);
+      for (std::uint64_t position = first; position < last; ++position) {
+        const RunBook::Cell& cell = known.cells[position];
+        if (cell.phase == TaskPhase::finished || cell.phase == TaskPhase::running) continue;
+        FinishedRecord verdict;
+        verdict.key = {static_cast<std::uint32_t>(step_at(known, position)), known.submission.number, cell.restart};
+        verdict.attempt = known.submission.attempt;
+        verdict.ended_ns = unix_nanoseconds();
+        verdict.exit_info.exit_class = ExitClass::queueing_error;
+        verdict.exit_info.text = reason.name + ": " + reason.advice;
+        verdicts.push_back(std::move(verdict));
+      }
+    });
+    if (auto written = record_ends(book_.batch(known.batch).directory, verdicts); !written) {
+      note_trouble(written.error().message);
+      return;
+    }
+    is_record_time_ = true;
+    record_time_.notify_all();
+    return;  // the map may have changed while the lock was given up: the next poll sees to the rest
+  }
+}
+
+void SlurmDistributor::note_trouble(const std::string& text) {
+  trouble_ = text;
+}
+
+}  // namespace allot::slurm

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+#include "distributors/slurm/native_job.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+
+#include <nlohmann/json.hpp>
+
+#include "distributors/slurm/element_set.h"
+#include "ledger/submission_file.h"
+#include "process/fd.h"
+
+namespace allot::slurm {
+
+using nlohmann::json;
+
+namespace {
+
+std::string sending_path(const std::string& batch_path, std::uint32_t submission) {
+  return submission_file_path(batch_path, submission) + ".slurm";
+}
+
+}  // namespace
+
+Result<void> write_sending(const std::string& batch_path, std::uint32_t submission, const Sending& sending) {
+  json text = {{"try", sending.try_number},     {"tasks", sending.tasks},       {"pack", sending.layout.pack},
+               {"slots", sending.layout.slots}, {"is_array", sending.is_array}, {"job_name", sending.job_name},
+               {"sent_at", sending.sent_at}};
+  if (sending.job_id) text["job_id"] = *sending.job_id;
+  return write_file_durably(sending_path(batch_path, submission), text.dump() + "\n");
+}
+
+Result<Sending> read_sending(const std::string& batch_path, std::uint32_t submission) {
+  const std::string path = sending_path(batch_path, submission);
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file && errno == ENOENT) return fail(ErrorCode::gone, path + ": nothing was sent to Slurm");
+  auto bytes = read_regular_file(path);
+  if (!bytes) return fail(bytes.error());
+  try {
+    const json text = json::parse(*bytes);
+    Sending sending;
+    sending.try_number = text.at("try");
+    sending.tasks = text.at("tasks");
+    sending.layout.pack = text.at("pack");
+    sending.layout.slots = text.at("slots");
+    sending.is_array = text.at("is_array");
+    sending.job_name = text.at("job_name");
+    sending.sent_at = text.at("sent_at");
+    if (text.contains("job_id")) sending.job_id = text.at("job_id").get<std::uint32_t>();
+    if (sending.layout.pack == 0 || sending.layout.slots == 0) throw json::other_error::create(0, "no pack", nullptr);
+    return sending;
+  } catch (const json::exception& error) {
+    return fail(ErrorCode::gave_up, path + " is damaged: " + error.what());
+  }
+}
+
+std::string job_name_of(const std::string& token) {
+  return kJobNamePrefix + token;
+}
+
+std::string NativeJob::native_id(const StepRanges& wanted) const {
+  if (!sending.is_array) return std::to_string(*sending.job_id);
+  if (wanted.size() == element_count()) return std::to_string(*sending.job_id);
+  return elements_of_job(*sending.job_id, wanted);
+}
+
+}  // namespace allot::slurm

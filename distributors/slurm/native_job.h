@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+// One submission as Slurm has it: what is kept of it on disk, and what the last looks at the controller have shown.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "distributors/slurm/native_state.h"
+#include "distributors/slurm/slurm_settings.h"
+#include "distributors/slurm/slurm_types.h"
+#include "protocol/result.h"
+#include "protocol/step_ranges.h"
+
+namespace allot::slurm {
+
+/// BATCH/submissions/N.slurm: written before the controller is asked, and again when it has answered.
+struct Sending {
+  std::uint32_t try_number = 1;
+  std::uint64_t tasks = 0;
+  Layout layout;
+  bool is_array = false;                ///< of Slurm's
+  std::string job_name;                 ///< "allot-" and the token: by it the job is found again
+  std::int64_t sent_at = 0;             ///< Unix seconds
+  std::optional<std::uint32_t> job_id;  ///< once it is known
+};
+Result<void> write_sending(const std::string& batch_path, std::uint32_t submission, const Sending& sending);
+/// Errors: gone (there is none: nothing was sent), gave_up (damaged), else as errno says.
+Result<Sending> read_sending(const std::string& batch_path, std::uint32_t submission);
+
+inline constexpr const char* kJobNamePrefix = "allot-";
+std::string job_name_of(const std::string& token);
+
+/// What the controller (or the database) said last of one element.
+struct ElementView {
+  NativeState state;
+  JobRecord record;
+  bool is_gone = false;       ///< it runs no more, or is not known any more
+  bool is_known = false;      ///< false: no look has shown it yet
+  bool is_accounted = false;  ///< the accounting was asked
+  bool is_settled = false;    ///< nothing of it is to be found out any more
+  std::chrono::steady_clock::time_point gone_since{};
+};
+
+struct NativeJob {
+  std::uint32_t entry = 0;  ///< of the book
+  Sending sending;
+  bool is_ambiguous = false;                      ///< sent, and whether it was taken is not known
+  bool is_answered = false;                       ///< the controller has confirmed it
+  bool was_seen = false;                          ///< by a look at the controller's table
+  std::map<std::uint64_t, ElementView> elements;  ///< those that were seen by themselves; the others share `waiting`
+  StepRanges waiting;                             ///< pending, as of the last look
+  std::optional<JobRecord> waiting_record;
+  std::chrono::steady_clock::time_point accepted_at{};
+  std::optional<std::chrono::steady_clock::time_point> final_since;  ///< of a reason for which it can never start
+
+  std::uint64_t element_count() const { return sending.layout.elements(sending.tasks); }
+  /// Positions (in the submission's list of steps) that the element runs: [first, second).
+  std::pair<std::uint64_t, std::uint64_t> positions(std::uint64_t element) const {
+    const std::uint64_t first = element * sending.layout.pack;
+    return {first, std::min(first + sending.layout.pack, sending.tasks)};
+  }
+  std::uint64_t element_of(std::uint64_t position) const { return position / sending.layout.pack; }
+  /// "123", "123_4" or "123_[4-6,9]".
+  std::string native_id(const StepRanges& wanted) const;
+};
+
+}  // namespace allot::slurm

@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: MIT
+#include "distributors/slurm/slurm_distributor.h"
+
+#include <algorithm>
+#include <csignal>
+#include <set>
+#include <system_error>
+
+#include "distributors/slurm/element_set.h"
+#include "ledger/submission_file.h"
+#include "process/install_paths.h"
+
+namespace allot::slurm {
+namespace {
+
+constexpr std::chrono::seconds kTerminationBound{10};
+constexpr std::chrono::seconds kStopBound{4};
+constexpr std::chrono::seconds kExplainBound{3};
+constexpr std::chrono::milliseconds kLongestGrace{3'600'000};
+
+std::string element_program_path() {
+  const std::string guard = guard_program();
+  return guard.substr(0, guard.rfind('/') + 1) + "allot-element";
+}
+
+}  // namespace
+
+SlurmDistributor::SlurmDistributor(ClusterConfig config, SlurmSettings settings)
+    : BookDistributor(std::move(config), {}),
+      settings_(std::move(settings)),
+      element_program_(element_program_path()),
+      agent_(settings_.configuration) {}
+
+SlurmDistributor::~SlurmDistributor() {
+  static_cast<void>(stop());
+}
+
+DistributorLimits SlurmDistributor::limits() const {
+  std::lock_guard lock(mutex_);
+  DistributorLimits limits;
+  std::uint64_t pack = 1;
+  if (settings_.pack != "auto" && !settings_.pack.empty()) pack = std::stoull(settings_.pack);
+  if (settings_.pack == "auto") pack = 1000;
+  // The largest index is one below MaxArraySize; a table of jobs that others use, too, is not filled to the brim.
+  if (info_.max_array_size > 0) {
+    limits.max_array_length =
+        std::min<std::uint64_t>(limits.max_array_length, std::uint64_t{info_.max_array_size} * pack);
+  }
+  if (info_.max_job_count > 0)
+    limits.max_queued = std::max<std::uint64_t>(1, std::uint64_t{info_.max_job_count} / 2) * pack;
+  return limits;
+}
+
+Result<void> SlurmDistributor::usable(const char* what) const {
+  if (life_ == Life::running) return {};
+  return fail(ErrorCode::gone, std::string(what) + ": the distributor of cluster " + config_.name +
+                                   (life_ == Life::created ? " has not been started" : " has been stopped"));
+}
+
+Result<void> SlurmDistributor::start() {
+  std::unique_lock lock(mutex_);
+  if (life_ == Life::running) return {};
+  if (life_ == Life::stopping || life_ == Life::starting) {
+    return fail(ErrorCode::retry_later, "the distributor is being started or stopped");
+  }
+  const Life before = life_;
+  life_ = Life::starting;
+  lock.unlock();
+  const auto get_ready = [this]() -> Result<void> {
+    if (auto started = agent_.start(settings_.start_timeout); !started) return started;
+    auto info = agent_.info(settings_.start_timeout);
+    if (!info) return fail(ErrorCode::retry_later, "the Slurm controller does not answer: " + info.error().text);
+    auto partitions = agent_.partitions(settings_.start_timeout);
+    if (!partitions)
+      return fail(ErrorCode::retry_later, "the Slurm controller does not answer: " + partitions.error().text);
+    auto queues = slurm_queues(config_, *partitions);
+    if (!queues) return fail(queues.error());
+    std::lock_guard inner(mutex_);
+    info_ = std::move(*info);
+    partitions_ = std::move(*partitions);
+    queues_ = std::move(*queues);
+    return {};
+  };
+  Result<void> ready = get_ready();
+  if (!ready) agent_.stop();
+  lock.lock();
+  life_ = ready ? Life::running : before;
+  changed_.notify_all();
+  if (!ready) return ready;
+  poll_interval_ = settings_.shortest_poll;
+  book_.events().resume();
+  try {
+    records_thread_ = std::thread([this] { follow_records(); });
+    controller_thread_ = std::thread([this] { follow_controller(); });
+  } catch (const std::system_error& error) {
+    lock.unlock();
+    static_cast<void>(stop());
+    return fail(ErrorCode::retry_later, std::string("a thread for the distributor: ") + error.what());
+  }
+  return {};
+}
+
+Result<void> SlurmDistributor::stop() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return life_ != Life::starting; });
+  if (life_ == Life::created) life_ = Life::stopped;
+  if (life_ != Life::running) {
+    changed_.wait(lock, [this] { return life_ == Life::stopped; });
+    return {};
+  }
+  life_ = Life::stopping;
+  const auto deadline = Clock::now() + settings_.kill_grace + kStopBound;
+  std::set<std::uint32_t> jobs;
+  for (const auto& [entry, job] : jobs_) {
+    if (job.sending.job_id && book_.entry(entry).unfinished > 0) jobs.insert(*job.sending.job_id);
+  }
+  lock.unlock();
+  const bool all = end_jobs(jobs, deadline);
+  lock.lock();
+  // What ran was ended by its worker nodes, which say so in the records.
+  const auto none_runs = [this] {
+    return std::none_of(jobs_.begin(), jobs_.end(), [this](const auto& item) {
+      const auto& cells = book_.entry(item.first).cells;
+      return std::any_of(cells.begin(), cells.end(),
+                         [](const RunBook::Cell& cell) { return cell.phase == TaskPhase::running; });
+    });
+  };
+  if (!jobs.empty()) changed_.wait_until(lock, deadline, none_runs);
+  life_ = Life::stopped;
+  book_.leave_by_stop();
+  book_.events().interrupt(std::nullopt);
+  record_time_.notify_all();
+  poll_time_.notify_all();
+  changed_.notify_all();
+  lock.unlock();
+  agent_.stop();
+  if (records_thread_.joinable()) records_thread_.join();
+  if (controller_thread_.joinable()) controller_thread_.join();
+  if (!all)
+    return fail(ErrorCode::gave_up, "Slurm could not be asked to end every job of this distributor; see squeue --me");
+  return {};
+}
+
+// Cancels jobs and waits until Slurm has nothing of them any more: one that is completing has processes left. False:
+// that cannot be said.
+bool SlurmDistributor::end_jobs(const std::set<std::uint32_t>& jobs, Clock::time_point deadline) {
+  constexpr std::chrono::milliseconds kInterval{50};
+  const auto left = [&deadline] {
+    const auto rest = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+    return std::max(rest, std::chrono::milliseconds(1));
+  };
+  for (const std::uint32_t job : jobs) {
+    auto cancelled = agent_.cancel(std::to_string(job), left());
+    const bool is_over =
+        cancelled || cancelled.error().number == kNoSuchJob || cancelled.error().number == kAlreadyDone;
+    if (!is_over) return false;
+  }
+  while (!jobs.empty()) {
+    auto table = agent_.jobs(kJobNamePrefix, left());
+    if (!table) return false;
+    const bool some_live = std::any_of(table->jobs.begin(), table->jobs.end(), [&jobs](const JobRecord& record) {
+      const bool is_ours = jobs.count(record.array_job_id) != 0 || jobs.count(record.job_id) != 0;
+      return is_ours && native_state(record.state).phase != NativePhase::ended;
+    });
+    if (!some_live) return true;
+    if (Clock::now() + kInterval > deadline) return false;
+    std::this_thread::sleep_for(kInterval);  // no event of Slurm's tells
+  }
+  return true;
+}
+
+NativeJob* SlurmDistributor::job_of(std::uint32_t entry) {
+  const auto found = jobs_.find(entry);
+  return found == jobs_.end() ? nullptr : &found->second;
+}
+
+void SlurmDistributor::forget_job(std::uint32_t entry) {
+  jobs_.erase(entry);
+}
+
+std::uint64_t SlurmDistributor::position_of(RunBook::Found task) const {
+  return book_.entry(task.entry).index_of(task.step);
+}
+
+std::uint64_t SlurmDistributor::step_at(const RunBook::Entry& entry, std::uint64_t position) const {
+  const auto after = std::upper_bound(entry.offsets.begin(), entry.offsets.end(), position);
+  const auto range = static_cast<std::size_t>(after - entry.offsets.begin()) - 1;
+  return entry.submission.steps.ranges()[range].first + (position - entry.offsets[range]);
+}
+
+std::uint64_t SlurmDistributor::unfinished_in(const NativeJob& job, std::uint64_t element) const {
+  const auto& cells = book_.entry(job.entry).cells;
+  const auto [first, last] = job.positions(element);
+  return static_cast<std::uint64_t>(std::count_if(
+      cells.begin() + static_cast<std::ptrdiff_t>(first), cells.begin() + static_cast<std::ptrdiff_t>(last),
+      [](const RunBook::Cell& cell) { return cell.phase != TaskPhase::finished; }));
+}
+
+// The elements in which the tasks lie; `only_whole`: those of which every unfinished task is among them.
+SlurmDistributor::Elements SlurmDistributor::elements_of(const std::vector<RunBook::Found>& tasks,
+                                                         bool only_whole) const {
+  std::map<std::uint32_t, std::map<std::uint64_t, std::uint64_t>> counts;  // of tasks, by entry and element
+  for (const RunBook::Found& task : tasks) {
+    const auto job = jobs_.find(task.entry);
+    if (job != jobs_.end()) ++counts[task.entry][job->second.element_of(position_of(task))];
+  }
+  Elements elements;
+  for (const auto& [entry, by_element] : counts) {
+    for (const auto& [element, count] : by_element) {
+      if (only_whole && count < unfinished_in(jobs_.at(entry), element)) continue;
+      elements[entry].append(element);
+    }
+  }
+  return elements;
+}
+
+Result<std::map<std::string, Termination>> SlurmDistributor::terminate_task_instances(
+    const std::vector<std::string>& ids, std::chrono::milliseconds grace) {
+  grace = std::clamp(grace, std::chrono::milliseconds(0), kLongestGrace);
+  std::unique_lock lock(mutex_);
+  if (auto good = usable("terminate"); !good) return fail(good.error());
+  const auto deadline = Clock::now() + grace + kTerminationBound;
+  std::map<std::string, Termination> answer;
+  std::map<std::string, RunBook::Found> open;
+  std::vector<std::shared_ptr<void>> pins;
+  std::map<std::uint32_t, std::set<std::uint64_t>> steps;  // by entry
+  for (const std::string& id : ids) {
+    const auto found = book_.find(id);
+    if (!found) {
+      answer[id] = {TerminationOutcome::unknown_id, "not given out by this distributor"};
+      continue;
+    }
+    RunBook::Cell& cell = book_.entry(found->entry).cell(found->step);
+    if (cell.phase == TaskPhase::finished) {
+      answer[id] = {TerminationOutcome::already_finished, ""};
+      continue;
+    }
+    cell.flags |= RunBook::kTerminating;
+    open.emplace(id, *found);
+    steps[found->entry].insert(found->step);
+    pins.push_back(book_.pin(book_.entry(found->entry).batch));
+  }
+  // The request is on disk before anything is ended: an element that begins meanwhile reads it, and one that is ended
+  // knows why.
+  struct Request {
+    std::string batch_path;
+    std::uint32_t submission = 0;
+    std::vector<StopRequest> stops;
+    std::vector<std::string> cancel, signal;  // of Slurm's: what is to be cancelled, and what is to be told to look
+  };
+  std::vector<Request> requests;
+  for (const auto& [entry, wanted] : steps) {
+    NativeJob* job = job_of(entry);
+    if (job == nullptr) continue;
+    Request request;
+    request.batch_path = book_.batch(book_.entry(entry).batch).directory.path();
+    request.submission = book_.entry(entry).submission.number;
+    StepRanges ranges;
+    std::vector<RunBook::Found> tasks;
+    for (const std::uint64_t step : wanted) {
+      ranges.append(step);
+      tasks.push_back({entry, step});
+    }
+    for (const StepRange& range : ranges.ranges()) {
+      request.stops.push_back({false, static_cast<std::uint32_t>(range.first),
+                               static_cast<std::uint32_t>(range.first + range.count - 1), grace.count()});
+    }
+    if (job->sending.job_id) {
+      const Elements all = elements_of(tasks, false), whole = elements_of(tasks, true);
+      const StepRanges wholly = whole.count(entry) != 0 ? whole.at(entry) : StepRanges();
+      StepRanges cancelled, told;
+      all.at(entry).for_each([&](std::uint64_t element) {
+        const auto [first, last] = job->positions(element);
+        const auto& cells = book_.entry(entry).cells;
+        bool runs = false;
+        for (std::uint64_t position = first; position < last; ++position) {
+          runs = runs || cells[position].phase == TaskPhase::running;
+        }
+        const auto view = job->elements.find(element);
+        runs = runs || (view != job->elements.end() && view->second.state.phase == NativePhase::running);
+        (wholly.contains(element) && !runs ? cancelled : told).append(element);
+      });
+      for (const StepRanges& part : split_by_text(cancelled)) request.cancel.push_back(job->native_id(part));
+      for (const StepRanges& part : split_by_text(told)) request.signal.push_back(job->native_id(part));
+    }
+    requests.push_back(std::move(request));
+  }
+  lock.unlock();
+  std::string trouble;
+  for (const Request& request : requests) {
+    if (auto noted = append_stop_requests(request.batch_path, request.submission, request.stops); !noted) {
+      trouble = noted.error().message;
+      continue;
+    }
+    const auto ask = [&](const auto& call) {
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+      auto asked = call(std::max(left, std::chrono::milliseconds(1)));
+      if (!asked && asked.error().number != kNoSuchJob && asked.error().number != kAlreadyDone)
+        trouble = asked.error().text;
+    };
+    for (const std::string& job : request.signal) {
+      ask([&](auto left) { return agent_.signal(job, SIGUSR2, true, left); });
+    }
+    for (const std::string& job : request.cancel) {
+      ask([&](auto left) { return agent_.cancel(job, left); });
+    }
+  }
+  lock.lock();
+  poll_interval_ = settings_.shortest_poll;
+  wake_poll();
+  const auto finished = [this](const RunBook::Found& task) {
+    return book_.entry(task.entry).cell(task.step).phase == TaskPhase::finished;
+  };
+  changed_.wait_until(lock, deadline, [&] {
+    return life_ == Life::stopped ||
+           std::all_of(open.begin(), open.end(), [&](const auto& item) { return finished(item.second); });
+  });
+  for (const auto& [id, found] : open) {
+    const RunBook::Cell& cell = book_.entry(found.entry).cell(found.step);
+    if (!finished(found)) {
+      answer[id] = {TerminationOutcome::unreachable, trouble.empty() ? "Slurm has not confirmed the end in time"
+                                                                     : "Slurm could not be asked: " + trouble};
+    } else {
+      answer[id] = {(cell.flags & RunBook::kRemoved) != 0 ? TerminationOutcome::removed : TerminationOutcome::gone, ""};
+    }
+  }
+  return answer;
+}
+
+std::string SlurmDistributor::reason_of(RunBook::Found task) const {
+  const RunBook::Entry& entry = book_.entry(task.entry);
+  const RunBook::Cell& cell = entry.cells[entry.index_of(task.step)];
+  if (entry.is_left_by_stop)
+    return "it was queued when this distributor was stopped, and only a new driver of its batch starts it "
+           "(allot resume)";
+  if (life_ != Life::running) return "the distributor is stopped";
+  const auto job = jobs_.find(task.entry);
+  if (job == jobs_.end()) return "it has not been sent to Slurm yet";
+  if (!trouble_.empty()) return trouble_;
+  if (job->second.is_ambiguous) return "whether Slurm has taken it is being found out";
+  if ((cell.flags & RunBook::kHeld) != 0) return "held; it waits for a release";
+  const std::uint64_t element = job->second.element_of(entry.index_of(task.step));
+  const auto view = job->second.elements.find(element);
+  const JobRecord* record = nullptr;
+  if (job->second.waiting.contains(element) && job->second.waiting_record) record = &*job->second.waiting_record;
+  if (view != job->second.elements.end() && view->second.state.phase == NativePhase::pending)
+    record = &view->second.record;
+  if (record != nullptr) {
+    const PendingReason reason = pending_reason(record->reason, record->description);
+    return "Slurm says " + reason.name + ": " + reason.advice;
+  }
+  if (view != job->second.elements.end()) {
+    if (view->second.is_gone)
+      return "its element has ended (" + view->second.state.name + "); what became of it is being found out";
+    return "its element runs; it waits for its turn there";
+  }
+  return "Slurm has taken it, and has not been asked about it since";
+}
+
+Result<std::map<std::string, std::string>> SlurmDistributor::explain_pending(const std::vector<std::string>& ids) {
+  std::unique_lock lock(mutex_);
+  // Asked about by a person: what is told is of now, if Slurm answers soon.
+  if (life_ == Life::running && !jobs_.empty()) {
+    const std::uint64_t polls = polls_;
+    wake_poll();
+    changed_.wait_for(lock, kExplainBound, [&] { return polls_ > polls || life_ != Life::running; });
+  }
+  std::map<std::string, std::string> reasons;
+  for (const std::string& id : ids) {
+    const auto found = book_.find(id);
+    if (!found) continue;
+    const RunBook::Entry& entry = book_.entry(found->entry);
+    if (entry.cells[entry.index_of(found->step)].phase == TaskPhase::queued) reasons.emplace(id, reason_of(*found));
+  }
+  return reasons;
+}
+
+Result<std::map<std::string, std::string>> SlurmDistributor::get_queueing_errors(const std::vector<std::string>& ids) {
+  std::map<std::string, std::string> errors;
+  std::vector<std::pair<std::string, RunBook::EndPlace>> ended;
+  {
+    std::lock_guard lock(mutex_);
+    for (const std::string& id : ids) {
+      const auto found = book_.find(id);
+      if (!found) continue;
+      const RunBook::EndPlace place = book_.end_place(*found);
+      if (place.cell.phase == TaskPhase::finished) {
+        if (place.cell.exit_class == ExitClass::queueing_error) ended.emplace_back(id, place);
+        continue;
+      }
+      const auto job = jobs_.find(found->entry);
+      if (job == jobs_.end() || place.cell.phase != TaskPhase::queued || !job->second.waiting_record) continue;
+      if (!job->second.waiting.contains(job->second.element_of(position_of(*found)))) continue;
+      const auto& record = *job->second.waiting_record;
+      const PendingReason reason = pending_reason(record.reason, record.description);
+      if (reason.is_final) errors.emplace(id, reason.name + ": " + reason.advice);
+    }
+  }
+  for (const auto& [id, place] : ended) {
+    auto end = RunBook::read_end(place);
+    errors.emplace(id, end ? end->exit_info.text : end.error().message);
+  }
+  return errors;
+}
+
+namespace {
+
+using JobRequests = std::vector<std::string>;
+
+}  // namespace
+
+Result<std::uint64_t> SlurmDistributor::hold(const std::vector<std::string>& ids) {
+  std::unique_lock lock(mutex_);
+  if (auto good = usable("hold"); !good) return fail(good.error());
+  std::vector<RunBook::Found> tasks;
+  for (const std::string& id : ids) {
+    const auto found = book_.find(id);
+    if (found && book_.entry(found->entry).cell(found->step).phase == TaskPhase::queued) tasks.push_back(*found);
+  }
+  // Slurm holds elements: tasks that share one are held together or not at all.
+  const Elements whole = elements_of(tasks, true);
+  JobRequests requests;
+  for (const auto& [entry, elements] : whole) {
+    const NativeJob* job = job_of(entry);
+    if (!job->sending.job_id) continue;
+    for (const StepRanges& part : split_by_text(elements)) requests.push_back(job->native_id(part));
+  }
+  lock.unlock();
+  for (const std::string& request : requests) {
+    auto held = agent_.hold(request, true, settings_.answer_timeout);
+    if (!held)
+      return fail(ErrorCode::retry_later, "Slurm could not be asked to hold " + request + ": " + held.error().text);
+  }
+  lock.lock();
+  std::uint64_t count = 0;
+  for (const RunBook::Found& task : tasks) {
+    const auto elements = whole.find(task.entry);
+    if (elements == whole.end() || job_of(task.entry) == nullptr) continue;
+    if (!elements->second.contains(jobs_.at(task.entry).element_of(position_of(task)))) continue;
+    RunBook::Cell& cell = book_.entry(task.entry).cell(task.step);
+    if (cell.phase != TaskPhase::queued) continue;
+    cell.flags |= RunBook::kHeld;
+    ++count;
+  }
+  wake_poll();
+  return count;
+}
+
+Result<std::uint64_t> SlurmDistributor::release(const std::vector<std::string>& ids) {
+  std::unique_lock lock(mutex_);
+  if (auto good = usable("release"); !good) return fail(good.error());
+  std::vector<RunBook::Found> held;
+  std::uint64_t count = 0;
+  for (const std::string& id : ids) {
+    const auto found = book_.find(id);
+    if (!found) continue;
+    ++count;
+    const RunBook::Cell& cell = book_.entry(found->entry).cell(found->step);
+    if (cell.phase == TaskPhase::queued && (cell.flags & RunBook::kHeld) != 0) held.push_back(*found);
+  }
+  JobRequests requests;
+  for (const auto& [entry, elements] : elements_of(held, false)) {
+    const NativeJob* job = job_of(entry);
+    if (!job->sending.job_id) continue;
+    for (const StepRanges& part : split_by_text(elements)) requests.push_back(job->native_id(part));
+  }
+  lock.unlock();
+  for (const std::string& request : requests) {
+    auto released = agent_.hold(request, false, settings_.answer_timeout);
+    if (!released) {
+      return fail(ErrorCode::retry_later,
+                  "Slurm could not be asked to release " + request + ": " + released.error().text);
+    }
+  }
+  lock.lock();
+  for (const RunBook::Found& task : held) {
+    book_.entry(task.entry).cell(task.step).flags &= static_cast<std::uint8_t>(~RunBook::kHeld);
+  }
+  wake_poll();
+  return count;
+}
+
+Result<void> SlurmDistributor::forget_batch(const std::string& batch_directory) {
+  constexpr std::chrono::seconds kForgetBound{9};
+  std::unique_lock lock(mutex_);
+  if (auto good = usable("forget_batch"); !good) return good;
+  const auto deadline = Clock::now() + kForgetBound;
+  for (;;) {
+    const auto batch = book_.find_batch(batch_directory);
+    if (!batch) return {};
+    if (auto good = book_.check_forgettable(*batch); !good) return good;
+    if (!book_.is_pinned(*batch)) {
+      for (const auto& [submission, entry] : book_.batch(*batch).entry_of_submission) forget_job(entry);
+      book_.forget(*batch);
+      return {};
+    }
+    if (Clock::now() > deadline) {
+      return fail(ErrorCode::retry_later,
+                  "batch " + batch_directory + " cannot be forgotten: a call about it is under way");
+    }
+    changed_.wait_for(lock, std::chrono::milliseconds(10));
+    if (auto good = usable("forget_batch"); !good) return good;
+  }
+}
+
+}  // namespace allot::slurm

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// What plugin and agent tell each other, as plain values: nothing of libslurm is in here.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace allot::slurm {
+
+/// What sbatch would be told. Empty texts and missing numbers: the site's default.
+struct JobRequest {
+  std::string name;
+  std::string script;
+  std::string array;  ///< such as "0-99,105%8"; empty: no array
+  std::string partition, account, qos, constraint, reservation, excluded_nodes, comment;
+  std::string gres;  ///< such as "gres:gpu:2"
+  std::string work_directory = "/";
+  std::string standard_output = "/dev/null", standard_error = "/dev/null";
+  std::vector<std::string> environment;           ///< NAME=VALUE
+  std::optional<std::uint32_t> cores;             ///< of the task; a task is the element
+  std::optional<std::uint64_t> memory_megabytes;  ///< of the element on its node
+  std::optional<std::uint32_t> minutes;
+  std::optional<std::uint32_t> nodes, ranks;
+  std::optional<std::uint32_t> nice;  ///< 0 … 2147483645, above: later
+  std::uint32_t warn_seconds = 0;     ///< SIGUSR1 to the element so long before its limit; 0: none
+  std::int64_t begin = 0;             ///< Unix seconds; 0: at once
+  bool is_held = false;
+  bool may_requeue = true;
+};
+
+/// What the controller said of a submission.
+struct Accepted {
+  std::uint32_t job_id = 0;
+  std::string message;  ///< of the site's submit plugin, for people
+};
+
+/// One record of slurmctld or of slurmdbd. Pending elements of an array share one (`pending`).
+struct JobRecord {
+  std::uint32_t job_id = 0;
+  std::uint32_t array_job_id = 0;        ///< 0: no array
+  std::optional<std::uint32_t> element;  ///< of an array
+  std::string pending;                   ///< the elements that share this record, such as "4-9%4"
+  std::string name;
+  std::uint32_t state = 0;  ///< base state and flags, in Slurm's numbers
+  std::uint32_t reason = 0;
+  std::string description;        ///< Slurm's own text to the reason
+  std::uint32_t wait_status = 0;  ///< of the element's script
+  std::uint32_t restarts = 0;
+  std::int64_t submitted = 0, started = 0, ended = 0;  ///< Unix seconds; 0: has not
+  std::string nodes;
+  std::string partition;
+  std::optional<std::uint64_t> max_rss_bytes;    ///< slurmdbd only
+  std::optional<std::uint32_t> elapsed_seconds;  ///< slurmdbd only
+};
+
+struct JobTable {
+  std::int64_t as_of = 0;  ///< the controller's clock, Unix seconds
+  std::vector<JobRecord> jobs;
+};
+
+struct ControllerInfo {
+  std::string cluster, version;
+  std::uint32_t max_array_size = 0;  ///< the largest index is one below it
+  std::uint32_t max_job_count = 0;
+  std::uint32_t min_job_age_seconds = 0;
+  std::uint32_t message_timeout_seconds = 0;
+  std::uint32_t kill_wait_seconds = 30;  ///< from TERM to KILL when Slurm ends a job
+  bool has_accounting = false;
+};
+
+struct Partition {
+  std::string name;
+  bool is_default = false;
+  bool is_up = true;
+  std::optional<std::uint32_t> max_minutes;  ///< nothing: no limit
+  std::optional<std::uint32_t> max_nodes;
+  std::uint32_t nodes = 0;
+  std::uint32_t cores_of_a_node = 0;      ///< of its largest
+  std::uint64_t megabytes_of_a_node = 0;  ///< of its largest
+  std::uint32_t gpus_of_a_node = 0;
+  std::vector<std::string> node_names;
+};
+
+/// A call that failed: Slurm's number and its words.
+struct Fault {
+  int number = 0;  ///< errno of libslurm; -1: the agent could not be asked
+  std::string text;
+};
+
+/// Numbers of Slurm's that decide what is to be done, the same in every release since 22.05.
+inline constexpr int kNoAgent = -1;
+inline constexpr int kNoChange = 1900;
+inline constexpr int kControllerDown = 1800;
+inline constexpr int kTimedOut = 5004;
+inline constexpr int kNoSuchJob = 2017;
+inline constexpr int kAlreadyDone = 2021;
+inline constexpr int kTryAgain = 11;
+
+}  // namespace allot::slurm

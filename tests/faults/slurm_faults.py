@@ -1,0 +1,405 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""A real Slurm cluster that fails in every way it can, and batches that must tell the truth all the same.
+
+usage: slurm_faults.py NAME --build DIR --cluster DIR      NAME: one of the tests below, or "list"
+Exit status 0: it holds; 1: it does not (the text says what was found). The cluster is up (tests/slurm_cluster).
+"""
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "slurm_cluster"))
+from slurm_cluster import SlurmCluster, wait_until  # noqa: E402
+
+PATIENCE = 120
+
+
+class Violation(Exception):
+    """What does not hold."""
+
+
+def demand(condition, text):
+    if not condition:
+        raise Violation(text)
+
+
+class Bench:
+    """A place for a batch, a cluster's file, and the programs."""
+
+    def __init__(self, build, cluster, **parameters):
+        self.cluster = cluster
+        self.allot = pathlib.Path(build) / "bin/allot"
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix="allot-slurm-faults-"))
+        self.batch = self.root / "batch"
+        settings = {"slurm_conf": f"{cluster.directory}/slurm.conf", "record_interval": "50ms", "shortest_poll": "300ms",
+                    "longest_poll": "1s", "requests_per_minute": 600, "record_patience": "1s", "kill_grace": "1s",
+                    "answer_timeout": "15s", "ambiguity_window": "5s", **parameters}
+        lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+        clusters = self.root / "config/allot/clusters"
+        clusters.mkdir(parents=True)
+        retry = "[retry]\nnode_failed = 2\npreempted = 2\nlost = 1\nexclude_node_after = 0\n"
+        (clusters / "lab.toml").write_text('plugin = "slurm"\n[parameters]\n' + "\n".join(lines) + "\n" + retry)
+        self.environment = dict(cluster.environment, XDG_CONFIG_HOME=str(self.root / "config"),
+                                XDG_STATE_HOME=str(self.root / "state"), HOME=str(self.root))
+        self.children = []
+
+    def start(self, *words):
+        child = subprocess.Popen([str(self.allot), *map(str, words)], env=self.environment, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.root)
+        self.children.append(child)
+        return child
+
+    def run(self, *words, seconds=PATIENCE):
+        return self.start("run", "--cluster", "lab", "--batch-dir", self.batch, *words)
+
+    def lines(self, *tasks):
+        path = self.root / "tasks.jsonl"
+        path.write_text("".join(json.dumps(task) + "\n" for task in tasks))
+        return path
+
+    def end_of(self, child, seconds=PATIENCE):
+        try:
+            text, _ = child.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            raise Violation(f"allot did not end within {seconds} s; {self.told()}") from error
+        return child.returncode, text
+
+    def tasks(self):
+        done = subprocess.run([str(self.allot), "status", str(self.batch), "--tasks", "--json"], env=self.environment,
+                              capture_output=True, text=True, timeout=60, check=False)
+        return {task["step"]: task for task in map(json.loads, done.stdout.splitlines())}
+
+    def told(self):
+        return subprocess.run([str(self.allot), "status", str(self.batch)], env=self.environment, capture_output=True,
+                              text=True, timeout=60, check=False).stdout
+
+    def why(self, step):
+        return subprocess.run([str(self.allot), "status", str(self.batch), "--why", str(step)], env=self.environment,
+                              capture_output=True, text=True, timeout=60, check=False).stdout
+
+    def effects(self):
+        """What tasks have left in the file `effects`: a line for each run of each."""
+        path = self.root / "effects"
+        return path.read_text().split() if path.exists() else []
+
+    def effect(self, text):
+        return f"echo {text} >> {self.root}/effects"
+
+    def jobs(self):
+        return self.cluster.run("squeue", "-h", "-o", "%i", "--me", check=False).split()
+
+    def wait_for_effect(self, text, count=1):
+        wait_until(f"the effect {text}", PATIENCE, lambda: self.effects().count(text) >= count)
+
+    def close(self):
+        for child in self.children:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        self.cluster.run("scancel", "--me", check=False)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def each_ran_once(bench, names):
+    effects = bench.effects()
+    for name in names:
+        demand(effects.count(name) == 1, f"{name} ran {effects.count(name)} times; {bench.told()}")
+
+
+def classes(bench):
+    return {step: (task["state"], task.get("exit_class")) for step, task in bench.tasks().items()}
+
+
+def kill_all_of(bench, *programs):
+    """Elements and their guards, which are forked from them, have the batch's path among their words."""
+    mine = str(bench.batch).encode()
+    for path in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            name = (path / "comm").read_bytes().strip()
+            if mine in (path / "cmdline").read_bytes() and name in programs:
+                os.kill(int(path.name), signal.SIGKILL)
+
+
+# ---- the tests
+
+
+def hung_controller(bench):
+    """slurmctld hangs while a submission is made, and takes the request when it goes on: nothing runs twice."""
+    first = {"name": "first", "command": f"{bench.effect('first')}; while [ ! -e {bench.root}/go ]; do sleep 0.1; done"}
+    others = ({"command": bench.effect(f"t{i}"), "after": ["first"]} for i in range(5))
+    child = bench.run(bench.lines(first, *others))
+    bench.wait_for_effect("first")
+    bench.cluster.pause("slurmctld")
+    try:
+        (bench.root / "go").touch()
+        wait_until("the second submission", PATIENCE, lambda: (bench.batch / "submissions/2.slurm").exists())
+        # The controller goes on when the call has timed out: MessageTimeout is 10 s.
+        deadline = time.monotonic() + 13
+        wait_until("the time-out", 20, lambda: time.monotonic() > deadline)
+    finally:
+        bench.cluster.resume("slurmctld")
+    status, text = bench.end_of(child)
+    demand(status == 0, f"exit status {status}: {text}")
+    each_ran_once(bench, ["first", *(f"t{i}" for i in range(5))])
+
+
+def restarted_controller(bench):
+    """slurmctld is ended while tasks run and wait, and comes back."""
+    child = bench.run("--array", 6, "--", "sh", "-c", f"{bench.effect('t$ALLOT_ARRAY_STEP_ID')}; while [ ! -e {bench.root}/go ]; do sleep 0.1; done")
+    bench.wait_for_effect("t0")
+    bench.cluster.kill("slurmctld", signal.SIGTERM)
+    (bench.root / "go").touch()
+    bench.cluster.start_daemon("slurmctld")
+    status, text = bench.end_of(child)
+    demand(status == 0, f"exit status {status}: {text}")
+    each_ran_once(bench, [f"t{i}" for i in range(6)])
+
+
+def killed_driver(bench):
+    """The driver is killed while tasks run: they go on, and the next driver takes them over."""
+    child = bench.run("--array", 6, "--", "sh", "-c", f"{bench.effect('t$ALLOT_ARRAY_STEP_ID')}; while [ ! -e {bench.root}/go ]; do sleep 0.1; done")
+    bench.wait_for_effect("t0")
+    child.kill()
+    child.wait()
+    (bench.root / "go").touch()
+    status, text = bench.end_of(bench.start("resume", bench.batch))
+    demand(status == 0, f"exit status {status}: {text}")
+    each_ran_once(bench, [f"t{i}" for i in range(6)])
+
+
+def driver_away(bench):
+    """The driver is killed and stays away until Slurm has forgotten the job (MinJobAge is 10 s)."""
+    child = bench.run("--array", 3, "--", "sh", "-c", bench.effect("t$ALLOT_ARRAY_STEP_ID") + "; [ $ALLOT_ARRAY_STEP_ID != 1 ]")
+    wait_until("the submission", PATIENCE, lambda: '"job_id"' in (bench.batch / "submissions/1.slurm").read_text()
+               if (bench.batch / "submissions/1.slurm").exists() else False)
+    child.kill()
+    child.wait()
+    for i in range(3):
+        bench.wait_for_effect(f"t{i}")
+    wait_until("Slurm forgets the job", PATIENCE, lambda: not bench.cluster.run(
+        "scontrol", "show", "job", "-o", check=False).count(f"allot-{json.loads((bench.batch / 'batch.json').read_text())['batch_id']}"))
+    status, _ = bench.end_of(bench.start("resume", bench.batch))
+    demand(status != 0, "a batch with a failed task was called a success")
+    each_ran_once(bench, ["t0", "t1", "t2"])
+    told = classes(bench)
+    demand(told[0][1] == "done" and told[2][1] == "done" and told[1][1] == "error", f"{told}")
+
+
+def killed_at(bench, point):
+    """The driver is killed at a boundary of a submission, and the next one finds out what became of it."""
+    bench.environment["ALLOT_FAULT"] = f"{point}:1"
+    child = bench.run("--array", 4, "--", "sh", "-c", bench.effect("t$ALLOT_ARRAY_STEP_ID"))
+    status, text = bench.end_of(child)
+    demand(status == -signal.SIGKILL, f"the driver was not killed at {point}: {status}: {text}")
+    del bench.environment["ALLOT_FAULT"]
+    status, text = bench.end_of(bench.start("resume", bench.batch), 200)
+    demand(status == 0, f"exit status {status}: {text}")
+    each_ran_once(bench, [f"t{i}" for i in range(4)])
+
+
+def killed_before_send(bench):
+    killed_at(bench, "slurm_before_send")
+
+
+def killed_after_send(bench):
+    killed_at(bench, "slurm_after_send")
+
+
+def killed_before_verdict(bench):
+    """The driver is killed as it is about to give a verdict: the next one gives it."""
+    bench.environment["ALLOT_FAULT"] = "slurm_before_verdict:1"
+    child = bench.run("--retry", "lost=0", "--retry", "node_failed=0", "--retry", "preempted=0", "--", "sh", "-c",
+                      f"{bench.effect('t')}; while :; do sleep 1; done")
+    bench.wait_for_effect("t")
+    kill_all_of(bench, b"allot-element", b"allot-guard")
+    status, text = bench.end_of(child)
+    demand(status == -signal.SIGKILL, f"the driver was not killed: {status}: {text}")
+    del bench.environment["ALLOT_FAULT"]
+    bench.end_of(bench.start("resume", bench.batch), 200)
+    demand("lost" in bench.why(0) or "node_failed" in bench.why(0), bench.why(0))
+    demand(bench.effects().count("t") <= 2, f"{bench.effects()}")
+
+
+def element_killed_at(bench, point):
+    """The first element to come to a point is killed there: its task runs once, or again after a verdict."""
+    bench.environment.update(ALLOT_FAULT=f"{point}:1", ALLOT_FAULT_ROLE="allot-element", ALLOT_FAULT_FLAG=str(bench.root / "flag"))
+    status, text = bench.end_of(bench.run("--array", 3, "--retry", "launch_failed=2", "--", "sh", "-c",
+                                          bench.effect("t$ALLOT_ARRAY_STEP_ID")), 200)
+    demand((bench.root / "flag").exists(), f"nothing came to {point}")
+    demand(status == 0, f"exit status {status}: {text}")
+    effects = bench.effects()
+    demand(all(1 <= effects.count(f"t{i}") <= 2 for i in range(3)), f"{effects}")
+    demand(len(effects) <= 4, f"{effects}")
+
+
+def killed_element_before_publish(bench):
+    element_killed_at(bench, "element_before_publish")
+
+
+def killed_element_published(bench):
+    element_killed_at(bench, "element_published")
+
+
+def removal_killed_at(bench, point):
+    """The element is killed as it records that it took a step out: the step does not run, and has an end."""
+    bench.environment.update(ALLOT_FAULT=f"{point}:1", ALLOT_FAULT_ROLE="allot-element", ALLOT_FAULT_FLAG=str(bench.root / "flag"))
+    tasks = bench.lines(*({"command": f"{bench.effect(f't{i}')}; while [ ! -e {bench.root}/go ]; do sleep 0.1; done",
+                           "resources": {"options": {"pack": "2"}}} for i in range(2)))
+    child = bench.run(tasks, "--retry", "lost=0", "--retry", "node_failed=0")
+    bench.wait_for_effect("t0")
+    bench.end_of(bench.start("cancel", bench.batch, "--steps", "1"))
+    (bench.root / "go").touch()
+    bench.end_of(child)
+    demand((bench.root / "flag").exists(), f"nothing came to {point}")
+    told = classes(bench)
+    demand("t1" not in bench.effects(), f"{bench.effects()}")
+    demand(told[1][1] == "killed" and told[0][1] in ("lost", "node_failed"), f"{told}: {bench.why(0)}")
+
+
+def removal_killed_before(bench):
+    removal_killed_at(bench, "element_before_removed")
+
+
+def removal_killed_after(bench):
+    removal_killed_at(bench, "element_after_removed")
+
+
+def failed_node(bench):
+    """A node is lost under a running task: node_failed, and it runs again somewhere."""
+    command = f"{bench.effect('t')}; [ $ALLOT_ATTEMPT != 1 ] || while :; do sleep 1; done"
+    child = bench.run("--", "sh", "-c", command)
+    bench.wait_for_effect("t")
+    job = bench.jobs()[0]
+    node = bench.cluster.run("squeue", "-h", "-o", "%N", "-j", job).strip()
+    # What runs there goes on, and nobody can be asked about it any more: that is what a lost node looks like.
+    bench.cluster.kill(f"slurmd.{node}")
+    bench.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    try:
+        status, text = bench.end_of(child)
+    finally:
+        bench.cluster.start_daemon(f"slurmd.{node}")
+        bench.cluster.run("scontrol", "update", f"nodename={node}", "state=resume", check=False)
+        bench.cluster.wait_for_nodes()
+    demand(status == 0, f"exit status {status}: {text}\n{bench.why(0)}")
+    demand(bench.effects().count("t") == 2, f"{bench.effects()}")
+    demand("node_failed" in bench.why(0), bench.why(0))
+
+
+def killed_element(bench):
+    """kill -9 of the element and of its guard: the run is lost or node_failed, with the evidence, and never done."""
+    child = bench.run("--retry", "lost=0", "--retry", "node_failed=0", "--", "sh", "-c", f"{bench.effect('t')}; while :; do sleep 1; done")
+    bench.wait_for_effect("t")
+    kill_all_of(bench, b"allot-element")
+    status, text = bench.end_of(child)
+    demand(status != 0, text)
+    told = classes(bench)[0]
+    demand(told[1] in ("lost", "node_failed"), f"{told}: {bench.why(0)}")
+
+
+def timed_out(bench):
+    """A task that passes its own limit: timed_out within its grace, long before Slurm's minutes."""
+    tasks = bench.lines({"command": ["sleep", "1000"], "resources": {"runtime": "1s"}}, {"command": ["true"]})
+    child = bench.run(tasks, "--retry", "timed_out=0")
+    status, text = bench.end_of(child)
+    demand(status != 0, text)
+    told = classes(bench)
+    demand(told[0][1] == "timed_out" and told[1][1] == "done", f"{told}")
+
+
+def scancelled(bench):
+    """scancel by hand, of one element of an array that runs."""
+    child = bench.run("--array", 3, "--", "sh", "-c", f"{bench.effect('t$ALLOT_ARRAY_STEP_ID')}; while [ ! -e {bench.root}/go ]; do sleep 0.1; done")
+    for i in range(3):
+        bench.wait_for_effect(f"t{i}")
+    job = json.loads((bench.batch / "submissions/1.slurm").read_text())["job_id"]
+    bench.cluster.run("scancel", f"{job}_1")
+    wait_until("the end of the element", PATIENCE, lambda: f"{job}_1" not in bench.jobs())
+    (bench.root / "go").touch()
+    status, text = bench.end_of(child)
+    told = classes(bench)
+    demand(told[0][1] == "done" and told[2][1] == "done", f"{told}")
+    attempts = bench.tasks()[1]["attempt"]
+    demand(told[1][1] in ("done", "killed", "preempted"), f"{told}: {text}")
+    demand(told[1][1] != "done" or attempts > 1, f"a run that was cancelled was called done: {bench.why(1)}")
+    demand(status == (0 if told[1][1] == "done" else status), text)
+
+
+def impossible(bench):
+    """What can never start ends as a queueing error that says what to change."""
+    tasks = bench.lines({"command": ["true"], "resources": {"constraint": "no-such-feature"}}, {"command": ["true"]})
+    status, text = bench.end_of(bench.run(tasks))
+    demand(status != 0, text)
+    told = classes(bench)
+    demand(told[0][1] == "queueing_error" and told[1][1] == "done", f"{told}")
+
+
+def without_accounting(bench):
+    """slurmdbd is down all the while."""
+    bench.cluster.kill("slurmdbd", signal.SIGTERM)
+    try:
+        status, text = bench.end_of(bench.run("--array", 4, "--", "sh", "-c", bench.effect("t$ALLOT_ARRAY_STEP_ID")))
+    finally:
+        bench.cluster.start_daemon("slurmdbd")
+    demand(status == 0, f"exit status {status}: {text}")
+    each_ran_once(bench, [f"t{i}" for i in range(4)])
+
+
+def packed_cancel(bench):
+    """Cancelling one packed task leaves its neighbours alone."""
+    tasks = bench.lines(*({"command": f"{bench.effect(f't{i}')}; while [ ! -e {bench.root}/go ]; do sleep 0.1; done",
+                           "resources": {"options": {"pack": "4", "pack_slots": "2"}}} for i in range(4)))
+    child = bench.run(tasks)
+    bench.wait_for_effect("t0")
+    bench.wait_for_effect("t1")
+    status, text = bench.end_of(bench.start("cancel", bench.batch, "--steps", "1,3"))
+    demand(status == 0, f"allot cancel: exit status {status}: {text}")
+    (bench.root / "go").touch()
+    bench.end_of(child)
+    told = classes(bench)
+    demand(told[0][1] == "done" and told[2][1] == "done", f"{told}")
+    demand(told[1][1] == "killed" and told[3][1] == "killed", f"{told}")
+    demand("t3" not in bench.effects(), f"{bench.effects()}")
+
+
+TESTS = {test.__name__: test for test in (hung_controller, restarted_controller, killed_driver, driver_away, killed_before_send,
+                                          killed_after_send, killed_before_verdict,
+                                          killed_element_before_publish, killed_element_published,
+                                          removal_killed_before, removal_killed_after, failed_node, killed_element, timed_out, scancelled,
+                                          impossible, without_accounting, packed_cancel)}
+
+
+def main():
+    if sys.argv[1:2] == ["list"]:
+        print("\n".join(TESTS))
+        return 0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=TESTS)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--cluster", required=True)
+    options = parser.parse_args()
+    cluster = SlurmCluster(options.cluster)
+    cluster.is_temporary = False
+    cluster.adopt()
+    bench = Bench(options.build, cluster)
+    try:
+        TESTS[options.name](bench)
+    except (Violation, Exception) as error:  # noqa: BLE001: whatever it is, the story is told
+        print(f"VIOLATION in {options.name}: {error}")
+        return 1
+    finally:
+        bench.close()
+    print(f"{options.name}: holds")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
