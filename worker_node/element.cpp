@@ -16,7 +16,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
-#include <new>
 #include <vector>
 
 #include "process/control_group.h"
@@ -172,7 +171,10 @@ Result<void> Element::map_queue() {
   }
   void* memory = ::mmap(nullptr, sizeof(SharedQueue), PROT_READ | PROT_WRITE, MAP_SHARED, memory_.get(), 0);
   if (memory == MAP_FAILED) return fail(errno_error(errno, "memory shared with the guards"));
-  queue_ = new (memory) SharedQueue;
+  // As zeros, and not constructed: publish() sets all of an entry, and whoever runs one task need not touch the pages
+  // of four thousand. What it consists of is made of numbers, all of which are zero at first but these.
+  queue_ = static_cast<SharedQueue*>(memory);
+  queue_->magic = kSharedQueueMagic;
   queue_->scheduler.store(kHasScheduler);
   guard_options_.shared_fd = memory_.get();
   guard_options_.wake_fd = wake_.get();

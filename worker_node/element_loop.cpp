@@ -26,7 +26,7 @@ void Element::set_trouble(Trouble kind, const std::string& text) {
   std::string& held = troubles_[kind];
   if (held == text) return;
   const bool was_troubled = is_troubled();
-  complain(text.empty() ? "it goes on: " + held : text);
+  complain(text.empty() ? "that is over: " + held : text);
   held = text;
   if (!is_troubled()) return;
   const std::int64_t now = monotonic_ns();
@@ -41,6 +41,7 @@ bool Element::is_troubled() const {
 void Element::loop() {
   requests_at_ = after(monotonic_ns(), options_.requests_ms);
   care_at_ = after(monotonic_ns(), is_troubled() ? kMendMs : kCareMs);
+  hear_signals();  // one that came while it got ready keeps it from starting anything
   std::vector<pollfd> waits;
   for (;;) {
     const std::int64_t now = monotonic_ns();
@@ -58,14 +59,13 @@ void Element::loop() {
 
     if (gather_until_ == 0 && has_news()) gather_until_ = after(now, options_.commit_ms);
     queue_->node_waiting.store(gather_until_ != 0 ? kNodeGathers : kNodeSleeps);
-    // What was written before the store above woke nobody.
-    const bool is_missed = gather_until_ != 0 ? slot_idles_with_news() : has_news() || has_settled_entries();
+    // What was written before the store above woke nobody; and what ended during the commit is to be let go.
+    const bool is_missed = is_commit_due(now) || (gather_until_ == 0 && (has_news() || has_settled_entries()));
     const std::int64_t until = std::min({care_at_, requests_at_, gather_until_ != 0 ? gather_until_ : kNever});
     const std::int64_t wait_ms = (until - monotonic_ns() + 999'999) / 1'000'000;
     waits.assign({{signals_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}});
     for (const Slot& slot : slots_) waits.push_back({slot.guard_exit.get(), POLLIN, 0});
-    const bool is_at_once = is_missed && troubles_[kSync].empty();
-    const auto timeout = static_cast<int>(is_at_once ? 0 : std::clamp<std::int64_t>(wait_ms, 0, 1'000'000));
+    const auto timeout = static_cast<int>(is_missed ? 0 : std::clamp<std::int64_t>(wait_ms, 0, 1'000'000));
     const int ready = ::poll(waits.data(), waits.size(), timeout);
     queue_->node_waiting.store(kNodeAwake);
     if (ready <= 0) continue;
@@ -140,8 +140,10 @@ void Element::look_after_slots() {
 // ---- group commit
 
 bool Element::has_news() const {
-  return std::any_of(slots_.begin(), slots_.end(),
-                     [this](const Slot& slot) { return queue_->slots[slot.index].written.load() > slot.seen; });
+  return std::any_of(slots_.begin(), slots_.end(), [this](const Slot& slot) {
+    const SlotLine& line = queue_->slots[slot.index];
+    return line.written.load() > slot.seen || line.ends.load() > slot.synced;
+  });
 }
 
 bool Element::slot_idles_with_news() const {

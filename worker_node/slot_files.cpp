@@ -118,16 +118,29 @@ Result<void> claim_slot_files(SlotFiles& slot, const SlotPlace& place) {
       if (errno == EWOULDBLOCK) continue;
       return fail(errno_error(errno, slot.lock_path));
     }
-    if (!bind_claim("allot-" + place.batch_id + "-" + slot.writer, slot.claim)) continue;
+    // Of a slot that is passed over nothing is to stay in the runtime directory.
+    const auto pass_over = [&slot] {
+      ::unlink(slot.lock_path.c_str());
+      slot.claim.reset();
+      slot.lock.reset();
+    };
+    if (!bind_claim("allot-" + place.batch_id + "-" + slot.writer, slot.claim)) {
+      pass_over();
+      continue;
+    }
     const std::string path = records + "/" + slot.writer;
     auto end = end_of_file(path);
     if (!end) return fail(std::move(end.error()));
     // A node may have become another host, and the one that it was may still write.
     const bool is_elsewhere = !end->last.host.empty() && !place.node.empty() && end->last.host != host_name();
-    if (is_elsewhere || is_in_use(end->last)) continue;
+    if (is_elsewhere || is_in_use(end->last)) {
+      pass_over();
+      continue;
+    }
     // Output that was removed or cut: what comes next would be taken for what earlier tasks printed.
     if (file_size(output_path(place.batch_path, slot.writer, 0)) < end->printed[0] ||
         file_size(output_path(place.batch_path, slot.writer, 1)) < end->printed[1]) {
+      pass_over();
       continue;
     }
     slot.session_start = end->records;

@@ -68,7 +68,7 @@ std::string SlurmDistributor::script_of(const Submission& submission, const Send
                        " shell=" + quoted(settings_.shell) + " kill_grace_ms=" + number(settings_.kill_grace.count()) +
                        " term_grace_ms=" + number(std::min<std::int64_t>(term_grace, 20'000)) +
                        " sample_ms=" + number(settings_.sample_interval.count()) +
-                       " cgroup=" + (settings_.control_groups ? "auto" : "never") + "\n";
+                       " cgroup=" + (settings_.control_groups ? "auto" : "none") + "\n";
   return script;
 }
 

@@ -82,6 +82,12 @@ class RandomRecords {
     return u;
   }
 
+  IntentRecord intent(std::int64_t at) {
+    const auto number = static_cast<std::uint32_t>(any());
+    const std::vector<std::string> nodes = {text(12), text(30)};
+    return {number, text(64), text(12), coin(), any(), steps(), 3, resources(), text(20), at, -5, nodes, number + 1};
+  }
+
   Record record() {
     const auto at = static_cast<std::int64_t>(any());
     switch (below(15)) {
@@ -94,19 +100,7 @@ class RandomRecords {
         return FinishedRecord{key(),    static_cast<std::uint32_t>(any()), at, at + 5, exit_info(), usage(), extent(),
                               extent(), static_cast<std::uint32_t>(any())};
       case 3:
-        return IntentRecord{static_cast<std::uint32_t>(any()),
-                            text(64),
-                            text(12),
-                            coin(),
-                            any(),
-                            steps(),
-                            3,
-                            resources(),
-                            text(20),
-                            at,
-                            static_cast<std::int32_t>(any()),
-                            {text(12), text(30)},
-                            static_cast<std::uint32_t>(any())};
+        return intent(at);
       case 4:
         return SubmittedRecord{static_cast<std::uint32_t>(any()), text(20), text(80), at};
       case 5:

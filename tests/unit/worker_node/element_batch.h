@@ -16,6 +16,7 @@
 #include "ledger/submission_file.h"
 #include "ledger/task_table.h"
 #include "process/install_paths.h"
+#include "protocol/distributor_id.h"
 #include "tests/support/catch.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temp_directory.h"
@@ -29,7 +30,10 @@ class ElementBatch {
   /// A task for each line; the submission has those at `steps` (all, if empty).
   explicit ElementBatch(const std::vector<std::string>& lines, StepRanges steps = {}) {
     BatchInfo info;
-    info.batch_id = "0123456789ab";
+    // Of its own: by them slots are claimed on this host, and what a dead guard left is found.
+    const auto id = new_id_base(), base = new_id_base();
+    REQUIRE((id && base));
+    info.batch_id = *id;
     info.cwd = "/";
     auto made = BatchDirectory::create(directory_ / "batch", info);
     REQUIRE(made);
@@ -41,7 +45,7 @@ class ElementBatch {
     REQUIRE(table->sync());
     intent_.submission = kSubmission;
     intent_.token = "token";
-    intent_.id_base = "ba98765432zz";
+    intent_.id_base = *base;
     intent_.is_array = true;
     intent_.steps = steps.empty() ? StepRanges(0, lines.size()) : std::move(steps);
     add("driver-1", intent_);
