@@ -34,7 +34,8 @@ Result<ClusterFile> find_cluster_config(const std::vector<std::string>& director
 Result<std::string> read_plugin_name(const std::string& path);
 
 /// Second stage: the whole file, checked against the plugin's specs. `queues` has the default queue first; queue ids
-/// number the queues in the order of the file, from 0. A file without queues gets one, "default", without limits.
+/// number the queues in the order of the file, from 0. A file without queues leaves them to the plugin, and then
+/// `default_queue` is whatever it says, or empty.
 /// Errors: fix_request with one line "FILE:LINE: KEY: what is wrong; what to do" for every fault found (unknown keys,
 /// wrong types, units or ranges, queues that contradict themselves), or "FILE:LINE:COLUMN: …" for a TOML syntax error;
 /// as read_file for a file that cannot be read.

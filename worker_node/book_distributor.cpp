@@ -82,20 +82,66 @@ Result<std::pair<std::uint32_t, bool>> BookDistributor::take_up(Submission submi
   return added;
 }
 
-std::optional<SubmittedIds> BookDistributor::take_up_ended(const Fold& fold, const IntentRecord& intent,
-                                                           const std::string& batch_directory) {
+Error BookDistributor::gone(const char* what, bool was_started) const {
+  return {ErrorCode::gone, std::string(what) + ": the distributor of cluster " + config_.name +
+                               (was_started ? " has been stopped" : " has not been started")};
+}
+
+Result<std::optional<BookDistributor::Recorded>> BookDistributor::find_recorded(const std::string& batch_directory,
+                                                                                const std::string& token,
+                                                                                Reconciliation& answer) {
+  auto batch = BatchDirectory::open(batch_directory);
+  if (!batch) return fail(batch.error());
+  auto fold = Fold::load(*batch);
+  if (!fold) return fail(fold.error());
+  for (const FoldedSubmission& submission : fold->submissions()) {
+    if (submission.intent.token != token) continue;
+    const IntentRecord intent = submission.intent;
+    return Recorded{std::move(*batch), std::move(*fold), intent};
+  }
+  answer.answer = Reconciliation::Answer::proven_absent;
+  answer.evidence = "no intent with this token is in the ledger, and this distributor never saw it";
+  return std::optional<Recorded>();
+}
+
+bool BookDistributor::take_up_ended(const Recorded& recorded, const std::string& batch_directory,
+                                    Reconciliation& answer) {
+  const IntentRecord& intent = recorded.intent;
   bool all_ended = true;
   intent.steps.for_each([&](std::uint64_t step) {
-    if (step >= fold.size()) return;
-    const FoldedTask& task = fold.task(step);
+    if (step >= recorded.fold.size()) return;
+    const FoldedTask& task = recorded.fold.task(step);
     const bool ended = task.state == TaskState::done || task.state == TaskState::failed;
     all_ended = all_ended && ended && task.submission == intent.submission;
   });
-  if (!all_ended) return std::nullopt;
+  if (!all_ended) return false;
   auto added = book_.add(submission_of(intent, batch_directory));
-  if (!added) return std::nullopt;
-  if (!book_.take_ledger(book_.entry(added->first).batch)) return std::nullopt;
-  return book_.entry(added->first).ids;
+  if (!added || !book_.take_ledger(book_.entry(added->first).batch)) return false;
+  answer.answer = Reconciliation::Answer::found;
+  answer.ids = book_.entry(added->first).ids;
+  answer.evidence = "every task of it has ended, as the ledger says";
+  return true;
+}
+
+BookDistributor::Ending BookDistributor::begin_ending(const std::vector<std::string>& ids,
+                                                      std::map<std::string, Termination>& answer) {
+  Ending ending;
+  for (const std::string& id : ids) {
+    const auto found = book_.find(id);
+    if (!found) {
+      answer[id] = {TerminationOutcome::unknown_id, "not given out by this distributor"};
+      continue;
+    }
+    RunBook::Cell& cell = book_.entry(found->entry).cell(found->step);
+    if (cell.phase == TaskPhase::finished) {
+      answer[id] = {TerminationOutcome::already_finished, ""};
+      continue;
+    }
+    cell.flags |= RunBook::kTerminating;
+    ending.pins.push_back(book_.pin(book_.entry(found->entry).batch));
+    ending.open.emplace_back(id, *found);
+  }
+  return ending;
 }
 
 Result<SubmittedIds> BookDistributor::submit_line(const std::string& command, const std::string& name,

@@ -40,15 +40,32 @@ class BookDistributor : public ClusterDistributor {
   Result<int> event_descriptor() override;
 
  protected:
+  /// What a call is answered that needs a running distributor, before its start and after its stop.
+  Error gone(const char* what, bool was_started) const;
+  /// A batch, and the submission with a token in it, for reconcile.
+  struct Recorded {
+    BatchDirectory batch;
+    Fold fold;
+    IntentRecord intent;
+  };
+  /// Nothing: `answer` says that the ledger has no such submission. Reads the ledger: with or without mutex_.
+  static Result<std::optional<Recorded>> find_recorded(const std::string& batch_directory, const std::string& token,
+                                                       Reconciliation& answer);
+  /// Tasks that are to be ended, with pins on their batches.
+  struct Ending {
+    std::vector<std::pair<std::string, RunBook::Found>> open;
+    std::vector<std::shared_ptr<void>> pins;
+  };
+  /// Marks what of `ids` has not ended, and answers for the others. With mutex_ held.
+  Ending begin_ending(const std::vector<std::string>& ids, std::map<std::string, Termination>& answer);
   /// Does the submission fit this cluster at all? Strictly: what can never start is refused now. Here: the queue is
   /// known and takes the request.
   virtual Result<void> check_resources(const Submission& submission) const;
   /// RunBook::add, which also finds in the ledger what an earlier distributor did of this very submission: ended tasks
   /// do not run again. Errors: also retry_later while some of it may still run (reconcile tells). With mutex_ held.
   Result<std::pair<std::uint32_t, bool>> take_up(Submission submission);
-  /// For reconcile: takes a recorded submission up if every task of it has ended. With mutex_ held.
-  std::optional<SubmittedIds> take_up_ended(const Fold& fold, const IntentRecord& intent,
-                                            const std::string& batch_directory);
+  /// For reconcile: takes a recorded submission up if every task of it has ended, and answers. With mutex_ held.
+  bool take_up_ended(const Recorded& recorded, const std::string& batch_directory, Reconciliation& answer);
   static std::uint32_t cores_of(const RequestedResources& resources) { return resources.cores.value_or(1); }
 
   const ClusterConfig config_;

@@ -31,8 +31,7 @@ MultiprocessDistributor::~MultiprocessDistributor() {
 
 Result<void> MultiprocessDistributor::usable(const char* what) const {
   if (life_ == Life::running) return {};
-  return fail(ErrorCode::gone, std::string(what) + ": the distributor of cluster " + config_.name +
-                                   (life_ == Life::created ? " has not been started" : " has been stopped"));
+  return fail(gone(what, life_ != Life::created));
 }
 
 Result<void> MultiprocessDistributor::start() {
@@ -153,25 +152,9 @@ Result<std::map<std::string, Termination>> MultiprocessDistributor::terminate_ta
   std::unique_lock lock(mutex_);
   if (auto good = usable("terminate"); !good) return fail(good.error());
   std::map<std::string, Termination> answer;
-  std::vector<std::pair<std::string, RunBook::Found>> open;
-  std::vector<std::shared_ptr<void>> pins;  // of the batches of those
+  const auto [open, pins] = begin_ending(ids, answer);
   std::unordered_set<std::uint64_t> wanted;
-  for (const std::string& id : ids) {
-    const auto found = book_.find(id);
-    if (!found) {
-      answer[id] = {TerminationOutcome::unknown_id, "not given out by this distributor"};
-      continue;
-    }
-    RunBook::Cell& cell = book_.entry(found->entry).cell(found->step);
-    if (cell.phase == TaskPhase::finished) {
-      answer[id] = {TerminationOutcome::already_finished, ""};
-      continue;
-    }
-    cell.flags |= RunBook::kTerminating;
-    pins.push_back(book_.pin(book_.entry(found->entry).batch));
-    open.emplace_back(id, *found);
-    wanted.insert(task_key(*found));
-  }
+  for (const auto& [id, found] : open) wanted.insert(task_key(found));
   std::unordered_set<std::uint64_t> with_worker;
   for (auto& pool : pools_) {
     for (auto& worker : pool->workers) {
@@ -336,27 +319,14 @@ Result<Reconciliation> MultiprocessDistributor::reconcile(const std::string& bat
     return true;
   };
   if (found_here()) return answer;
-  auto batch = BatchDirectory::open(batch_directory);
-  if (!batch) return fail(batch.error());
-  auto fold = Fold::load(*batch);
-  if (!fold) return fail(fold.error());
-  const auto& submissions = fold->submissions();
-  const auto recorded = std::find_if(submissions.begin(), submissions.end(),
-                                     [&](const FoldedSubmission& s) { return s.intent.token == token; });
-  if (recorded == submissions.end()) {
-    answer.answer = Reconciliation::Answer::proven_absent;
-    answer.evidence = "no intent with this token is in the ledger, and this distributor never saw it";
-    return answer;
-  }
-  if (auto ended = take_up_ended(*fold, recorded->intent, batch_directory)) {
-    answer.answer = Reconciliation::Answer::found;
-    answer.ids = std::move(ended);
-    answer.evidence = "every task of it has ended, as the ledger says";
-    return answer;
-  }
+  auto recorded = find_recorded(batch_directory, token, answer);
+  if (!recorded) return fail(recorded.error());
+  if (!*recorded || take_up_ended(**recorded, batch_directory, answer)) return answer;
+  const BatchDirectory& batch = (*recorded)->batch;
+  const IntentRecord& intent = (*recorded)->intent;
   // First those that live are taken over: what they run is found, and they hand out nothing else any more.
-  auto adopted_submission = submission_of(recorded->intent, batch_directory);
-  auto number = adopt(lock, *batch, adopted_submission);
+  auto adopted_submission = submission_of(intent, batch_directory);
+  auto number = adopt(lock, batch, adopted_submission);
   if (!number) return fail(number.error());
   if (*number) {
     answer.answer = Reconciliation::Answer::found;
@@ -367,7 +337,7 @@ Result<Reconciliation> MultiprocessDistributor::reconcile(const std::string& bat
   // Then those that are ending (guards whose worker node is gone) are waited for: until then their word is not final.
   const auto deadline = Clock::now() + std::chrono::seconds(8);
   for (;;) {
-    auto sessions = sessions_of(*batch, adopted_pids(batch_directory), recorded->intent.submission);
+    auto sessions = sessions_of(batch, adopted_pids(batch_directory), intent.submission);
     if (!sessions) return fail(sessions.error());
     if (sessions->state == Sessions::State::gone) break;
     answer.evidence = sessions->text;
@@ -378,7 +348,7 @@ Result<Reconciliation> MultiprocessDistributor::reconcile(const std::string& bat
     changed_.wait_for(lock, std::chrono::milliseconds(10));
   }
   // Guards that were killed with their worker node ended nothing: what escaped from their trees is found by its mark.
-  const Strays strays = end_strays(*batch, adopted_pids(batch_directory));
+  const Strays strays = end_strays(batch, adopted_pids(batch_directory));
   if (!strays) {
     answer.evidence = "a process of a task of it cannot be ended";
     return answer;

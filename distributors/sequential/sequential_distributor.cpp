@@ -31,8 +31,7 @@ SequentialDistributor::~SequentialDistributor() {
 
 Result<void> SequentialDistributor::usable(const char* what) const {
   if (life_ == Life::running) return {};
-  return fail(ErrorCode::gone, std::string(what) + ": the distributor of cluster " + config_.name +
-                                   (life_ == Life::created ? " has not been started" : " has been stopped"));
+  return fail(gone(what, life_ != Life::created));
 }
 
 Result<void> SequentialDistributor::start() {
@@ -388,31 +387,18 @@ Result<Reconciliation> SequentialDistributor::reconcile(const std::string& batch
     return answer;
   }
   lock.unlock();
-  auto batch = BatchDirectory::open(batch_directory);
-  if (!batch) return fail(batch.error());
-  auto fold = Fold::load(*batch);
-  if (!fold) return fail(fold.error());
-  const auto& submissions = fold->submissions();
-  const auto recorded = std::find_if(submissions.begin(), submissions.end(),
-                                     [&](const FoldedSubmission& s) { return s.intent.token == token; });
-  if (recorded == submissions.end()) {
-    answer.answer = Reconciliation::Answer::proven_absent;
-    answer.evidence = "no intent with this token is in the ledger, and this distributor never saw it";
-    return answer;
-  }
+  auto recorded = find_recorded(batch_directory, token, answer);
+  if (!recorded) return fail(recorded.error());
+  if (!*recorded) return answer;
+  const BatchDirectory& batch = (*recorded)->batch;
   {
     std::lock_guard inner(mutex_);
-    if (auto ended = take_up_ended(*fold, recorded->intent, batch_directory)) {
-      answer.answer = Reconciliation::Answer::found;
-      answer.ids = std::move(ended);
-      answer.evidence = "every task of it has ended, as the ledger says";
-      return answer;
-    }
+    if (take_up_ended(**recorded, batch_directory, answer)) return answer;
   }
   // Guards end their task and leave when the process that started them is gone.
   const auto deadline = Clock::now() + std::chrono::seconds(9);
   for (;;) {
-    auto sessions = sessions_of(*batch, {}, recorded->intent.submission);
+    auto sessions = sessions_of(batch, {}, (*recorded)->intent.submission);
     if (!sessions) return fail(sessions.error());
     if (sessions->state == Sessions::State::gone) break;
     answer.evidence = sessions->text;
@@ -421,7 +407,7 @@ Result<Reconciliation> SequentialDistributor::reconcile(const std::string& batch
     changed_.wait_for(lock, std::chrono::milliseconds(10));
     lock.unlock();
   }
-  const Strays strays = end_strays(*batch, {});
+  const Strays strays = end_strays(batch, {});
   if (!strays) {
     answer.evidence = "a process of a task of it cannot be ended";
     return answer;

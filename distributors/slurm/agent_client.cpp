@@ -206,7 +206,6 @@ AgentClient::Answer<json> AgentClient::ask(json request, Milliseconds timeout) {
   }
   const std::uint64_t id = ++last_id_;
   request["id"] = id;
-  ++(request["op"] == "accounted" ? database_requests_ : controller_requests_);
   pending_[id];
   const bool sent = write_all(channel_.get(), request.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
   changed_.wait_until(lock, sent ? deadline : std::chrono::steady_clock::now(),
@@ -264,15 +263,6 @@ AgentClient::Answer<std::vector<Partition>> AgentClient::partitions(Milliseconds
 AgentClient::Answer<std::vector<JobRecord>> AgentClient::accounted(const std::vector<std::string>& names,
                                                                    std::int64_t since, Milliseconds timeout) {
   return as<std::vector<JobRecord>>(ask({{"op", "accounted"}, {"names", names}, {"since", since}}, timeout));
-}
-
-std::uint64_t AgentClient::controller_requests() const {
-  std::lock_guard lock(mutex_);
-  return controller_requests_;
-}
-std::uint64_t AgentClient::database_requests() const {
-  std::lock_guard lock(mutex_);
-  return database_requests_;
 }
 
 }  // namespace allot::slurm

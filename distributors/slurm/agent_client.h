@@ -51,10 +51,6 @@ class AgentClient {
   Answer<std::vector<JobRecord>> accounted(const std::vector<std::string>& names, std::int64_t since,
                                            Milliseconds timeout);
 
-  /// Requests sent to slurmctld so far, and to slurmdbd.
-  std::uint64_t controller_requests() const;
-  std::uint64_t database_requests() const;
-
  private:
   struct Pending {
     bool is_answered = false;
@@ -81,7 +77,6 @@ class AgentClient {
   std::thread listener_;
   std::uint64_t last_id_ = 0;
   std::map<std::uint64_t, Pending> pending_;
-  std::uint64_t controller_requests_ = 0, database_requests_ = 0;
   Spawner spawner_;
 };
 

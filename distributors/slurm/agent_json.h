@@ -26,8 +26,7 @@ namespace allot::slurm {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JobRequest, name, script, array, partition, account, qos, constraint, reservation,
                                    excluded_nodes, comment, gres, work_directory, standard_output, standard_error,
-                                   environment, cores, memory_megabytes, minutes, nodes, ranks, nice, warn_seconds,
-                                   begin, is_held, may_requeue)
+                                   environment, cores, memory_megabytes, minutes, nodes, ranks, nice)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Accepted, job_id, message)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JobRecord, job_id, array_job_id, element, pending, name, state, reason, description,
                                    wait_status, restarts, submitted, started, ended, nodes, partition, max_rss_bytes,

@@ -5,6 +5,7 @@
 
 #include "distributors/slurm/element_set.h"
 #include "distributors/slurm/slurm_distributor.h"
+#include "ledger/submission_file.h"
 #include "process/fault_point.h"
 #include "worker_node/local_distributor.h"
 
@@ -66,23 +67,18 @@ void SlurmDistributor::read_records() {
       note_trouble(news.error().message);
       continue;
     }
-    for (const wire::Records& records : *news) {
-      for (const RunBook::Found& task : book_.take_records(batch, records)) {
-        const RunBook::EndPlace place_of_end = book_.end_place(task);
-        if (auto end = RunBook::read_end(place_of_end); end && end->usage.wall_seconds) {
-          ended_seconds_ += *end->usage.wall_seconds;
-          ++ended_tasks_;
-        }
-      }
+    for (const RecordFollower::News& item : *news) {
+      book_.take_records(batch, item.records);
+      ended_seconds_ += item.ended_seconds;
+      ended_tasks_ += item.ended_tasks;
     }
     if (!news->empty()) changed_.notify_all();
   }
 }
 
-// The poll comes sooner while something is in the making, and ever more rarely while nothing changes.
-SlurmDistributor::Clock::duration SlurmDistributor::next_poll() const {
-  const auto least = std::chrono::milliseconds(60'000 / std::max<std::uint32_t>(1, settings_.requests_per_minute));
-  return std::max({poll_interval_, settings_.shortest_poll, least});
+// Even what is urgent keeps this distance.
+SlurmDistributor::Clock::duration SlurmDistributor::poll_distance() const {
+  return std::max(settings_.shortest_poll, std::chrono::milliseconds(60'000 / settings_.requests_per_minute));
 }
 
 void SlurmDistributor::wake_poll() {
@@ -113,22 +109,18 @@ void SlurmDistributor::follow_controller() {
       }
       changed_.notify_all();
     }
-    poll_interval_ =
-        std::min(std::chrono::milliseconds(static_cast<std::int64_t>(
-                     kSlowDown * static_cast<double>(std::max(poll_interval_, settings_.shortest_poll).count()))),
-                 settings_.longest_poll);
-    // Even what is urgent keeps the distance that the file of the cluster asks for.
-    const auto earliest =
-        Clock::now() +
-        std::max<Clock::duration>(
-            settings_.shortest_poll / 2,
-            std::chrono::milliseconds(60'000 / std::max<std::uint32_t>(1, settings_.requests_per_minute)));
+    // Soon while something is in the making, and ever more rarely while nothing changes.
+    const auto slower = kSlowDown * static_cast<double>(std::max(poll_interval_, settings_.shortest_poll).count());
+    poll_interval_ = std::min(std::chrono::milliseconds(static_cast<std::int64_t>(slower)), settings_.longest_poll);
+    const auto polled = Clock::now();
     const auto is_over = [this] { return life_ != Life::running && life_ != Life::stopping; };
-    poll_time_.wait_until(lock, earliest, is_over);
-    const auto due =
-        earliest + (has_jobs ? next_poll() - std::min(next_poll(), Clock::duration(settings_.shortest_poll / 2))
-                             : Clock::duration(std::chrono::hours(1)));
-    poll_time_.wait_until(lock, due, [&] { return is_poll_time_ || is_over(); });
+    const auto is_woken = [&] { return is_poll_time_ || is_over(); };
+    poll_time_.wait_until(lock, polled + poll_distance(), is_over);
+    if (has_jobs) {
+      poll_time_.wait_until(lock, polled + std::max<Clock::duration>(poll_interval_, poll_distance()), is_woken);
+    } else {
+      poll_time_.wait(lock, is_woken);
+    }
     is_poll_time_ = false;
   }
 }
@@ -144,7 +136,7 @@ void SlurmDistributor::take_view(NativeJob& job, const JobTable& table) {
   const StepRanges waited = job.waiting;
   job.waiting = {};
   job.waiting_record.reset();
-  std::set<std::uint64_t> seen;
+  std::vector<bool> seen(job.element_count());
   bool is_whole = true;
   bool has_record = false;
   for (const JobRecord& record : table.jobs) {
@@ -163,21 +155,23 @@ void SlurmDistributor::take_view(NativeJob& job, const JobTable& table) {
       if (state.phase == NativePhase::pending) {
         job.waiting = std::move(*elements);
         job.waiting_record = record;
-        for (const StepRange& range : job.waiting.ranges()) {
-          for (std::uint64_t i = 0; i < range.count; ++i) seen.insert(range.first + i);
-        }
+        job.waiting.for_each([&](std::uint64_t element) {
+          if (element < seen.size()) seen[element] = true;
+        });
+        // A controller that came back may know again what it had not known for a moment.
+        for (auto& [element, view] : job.elements) view.is_gone = view.is_gone && !job.waiting.contains(element);
         continue;
       }
       // A whole array that was cancelled before it began: one record for all that is left of it.
       elements->for_each([&](std::uint64_t element) {
-        seen.insert(element);
+        if (element < seen.size()) seen[element] = true;
         mark_gone(job, element, &record);
       });
       continue;
     }
     const std::uint64_t element = record.element.value_or(0);
     if (element >= job.element_count()) continue;
-    seen.insert(element);
+    seen[element] = true;
     ElementView& view = job.elements[element];
     view.is_known = true;
     const bool is_over = state.phase == NativePhase::ended;
@@ -195,7 +189,7 @@ void SlurmDistributor::take_view(NativeJob& job, const JobTable& table) {
   const bool may_be_unseen = !job.was_seen && Clock::now() - job.accepted_at < kUnseenPatience;
   if (may_be_unseen || job.accepted_at + std::chrono::seconds(1) > Clock::now()) return;
   for (std::uint64_t element = 0; element < job.element_count(); ++element) {
-    if (seen.count(element) == 0 && unfinished_in(job, element) > 0) mark_gone(job, element, nullptr);
+    if (!seen[element] && unfinished_in(job, element) > 0) mark_gone(job, element, nullptr);
   }
   if (!(waited == job.waiting)) poll_interval_ = settings_.shortest_poll;
 }
@@ -274,16 +268,38 @@ void SlurmDistributor::judge_gone() {
       view.is_settled = true;
     }
     if (verdicts.empty()) continue;
-    // Into a record file of its own, as whatever else ends a run; the next look at the records takes it from there.
-    ALLOT_FAULT_POINT("slurm_before_verdict");
-    if (auto written = record_ends(book_.batch(book_.entry(entry).batch).directory, verdicts); !written) {
-      note_trouble(written.error().message);
+    if (!give_verdicts(job, verdicts)) {
       for (auto& [element, view] : job.elements) view.is_settled = false;  // tried again
-      continue;
     }
-    is_record_time_ = true;
-    record_time_.notify_all();
   }
+}
+
+// Into a record file of their own, as whatever else ends a run; the next look at the records takes them from there.
+// First the steps are taken out: an element that comes to life after all, with a controller that finds its state again,
+// must not run what has a verdict. False: nothing was given.
+bool SlurmDistributor::give_verdicts(const NativeJob& job, const std::vector<FinishedRecord>& verdicts) {
+  const RunBook::Entry& entry = book_.entry(job.entry);
+  const BatchDirectory& batch = book_.batch(entry.batch).directory;
+  std::vector<StopRequest> stops;
+  for (const FinishedRecord& verdict : verdicts) {
+    if (!stops.empty() && stops.back().last + 1 == verdict.key.step) {
+      stops.back().last = verdict.key.step;
+    } else {
+      stops.push_back({false, verdict.key.step, verdict.key.step, 0});
+    }
+  }
+  if (auto noted = append_stop_requests(batch.path(), entry.submission.number, stops); !noted) {
+    note_trouble(noted.error().message);
+    return false;
+  }
+  ALLOT_FAULT_POINT("slurm_before_verdict");
+  if (auto written = record_ends(batch, verdicts); !written) {
+    note_trouble(written.error().message);
+    return false;
+  }
+  is_record_time_ = true;
+  record_time_.notify_all();
+  return true;
 }
 
 // Of what was cancelled before it began Slurm keeps no record, or one without a node: nothing of it is to be waited
@@ -392,12 +408,7 @@ void SlurmDistributor::end_impossible() {
         verdicts.push_back(std::move(verdict));
       }
     });
-    if (auto written = record_ends(book_.batch(known.batch).directory, verdicts); !written) {
-      note_trouble(written.error().message);
-      return;
-    }
-    is_record_time_ = true;
-    record_time_.notify_all();
+    give_verdicts(*again, verdicts);
     return;  // the map may have changed while the lock was given up: the next poll sees to the rest
   }
 }

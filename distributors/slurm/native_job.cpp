@@ -55,8 +55,8 @@ Result<Sending> read_sending(const std::string& batch_path, std::uint32_t submis
   }
 }
 
-std::string job_name_of(const std::string& token) {
-  return kJobNamePrefix + token;
+std::string job_name_of(const std::string& token, std::uint32_t try_number) {
+  return kJobNamePrefix + token + (try_number > 1 ? "+" + std::to_string(try_number) : "");
 }
 
 std::string NativeJob::native_id(const StepRanges& wanted) const {

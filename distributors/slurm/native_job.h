@@ -32,7 +32,8 @@ Result<void> write_sending(const std::string& batch_path, std::uint32_t submissi
 Result<Sending> read_sending(const std::string& batch_path, std::uint32_t submission);
 
 inline constexpr const char* kJobNamePrefix = "allot-";
-std::string job_name_of(const std::string& token);
+/// A try after the first has its number in the name.
+std::string job_name_of(const std::string& token, std::uint32_t try_number);
 
 /// What the controller (or the database) said last of one element.
 struct ElementView {

@@ -19,7 +19,7 @@ constexpr std::size_t kMostBytes = 4u << 20;  // of one file in one look: the re
 
 }  // namespace
 
-Result<std::vector<wire::Records>> RecordFollower::look() {
+Result<std::vector<RecordFollower::News>> RecordFollower::look() {
   DIR* directory = ::opendir(directory_.c_str());
   if (directory == nullptr) return fail(errno_error(errno, directory_));
   std::vector<std::string> writers;
@@ -28,7 +28,7 @@ Result<std::vector<wire::Records>> RecordFollower::look() {
     if (name[0] != '.' && !is_driver_writer(name)) writers.push_back(name);
   }
   ::closedir(directory);
-  std::vector<wire::Records> news;
+  std::vector<News> news;
   for (const std::string& writer : writers) {
     const std::string path = directory_ + "/" + writer;
     std::uint64_t& told = told_[writer];
@@ -36,7 +36,8 @@ Result<std::vector<wire::Records>> RecordFollower::look() {
     if (::stat(path.c_str(), &info) != 0 || static_cast<std::uint64_t>(info.st_size) <= told) continue;
     const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!file) return fail(errno_error(errno, path));
-    wire::Records records;
+    News item;
+    wire::Records& records = item.records;
     records.writer = writer;
     records.offset = told;
     records.bytes.resize(std::min(static_cast<std::size_t>(info.st_size) - told, kMostBytes));
@@ -44,8 +45,13 @@ Result<std::vector<wire::Records>> RecordFollower::look() {
     if (n < 0) return fail(errno_error(errno, path));
     records.bytes.resize(static_cast<std::size_t>(n));
     bool has_end = false;
-    const auto report = scan_frames(records.bytes, told, [&has_end](const DecodedRecord& record, std::uint64_t) {
-      has_end = has_end || std::holds_alternative<FinishedRecord>(record.record);
+    const auto report = scan_frames(records.bytes, told, [&](const DecodedRecord& record, std::uint64_t) {
+      const auto* end = std::get_if<FinishedRecord>(&record.record);
+      has_end = has_end || end != nullptr;
+      if (end != nullptr && end->usage.wall_seconds) {
+        ++item.ended_tasks;
+        item.ended_seconds += *end->usage.wall_seconds;
+      }
       return true;
     });
     if (report.valid_end <= told) continue;  // being written
@@ -53,7 +59,7 @@ Result<std::vector<wire::Records>> RecordFollower::look() {
     if (has_end && ::fdatasync(file.get()) != 0) return fail(errno_error(errno, path));
     records.bytes.resize(report.valid_end - told);
     told = report.valid_end;
-    news.push_back(std::move(records));
+    news.push_back(std::move(item));
   }
   return news;
 }

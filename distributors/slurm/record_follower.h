@@ -17,9 +17,15 @@ class RecordFollower {
  public:
   explicit RecordFollower(std::string batch_path) : directory_(std::move(batch_path) + "/records") {}
 
+  struct News {
+    wire::Records records;
+    std::uint64_t ended_tasks = 0;  ///< in these records, of any submission, whose time is known
+    double ended_seconds = 0;       ///< of all of them
+  };
+
   /// The whole frames that came since, per writer; ends are on disk before they are told. Errors: as errno says; what
   /// was not told is told the next time.
-  Result<std::vector<wire::Records>> look();
+  Result<std::vector<News>> look();
 
  private:
   std::string directory_;

@@ -50,19 +50,27 @@ char* writable(std::string& text) {
   return text.empty() ? nullptr : text.data();
 }
 
-std::uint32_t gpus_in(const char* gres) {
-  // "gpu:4", "gpu:a100:2(S:0-1),gpu:v100:1": the last number of each.
-  std::uint32_t sum = 0;
-  std::string rest = text_of(gres);
+// The items of "a,b,c".
+template <class F>
+void for_each_item(const char* text, F&& take) {
+  std::string rest = text_of(text);
   while (!rest.empty()) {
     const std::string item = rest.substr(0, rest.find(','));
     rest.erase(0, std::min(rest.size(), item.size() + 1));
-    if (item.rfind("gpu", 0) != 0) continue;
+    take(item);
+  }
+}
+
+std::uint32_t gpus_in(const char* gres) {
+  // "gpu:4", "gpu:a100:2(S:0-1),gpu:v100:1": the last number of each.
+  std::uint32_t sum = 0;
+  for_each_item(gres, [&sum](const std::string& item) {
+    if (item.rfind("gpu", 0) != 0) return;
     const std::string body = item.substr(0, item.find('('));
     const std::size_t colon = body.rfind(':');
     const std::string count = colon == std::string::npos ? "1" : body.substr(colon + 1);
     sum += static_cast<std::uint32_t>(std::strtoul(count.c_str(), nullptr, 10));
-  }
+  });
   return sum;
 }
 
@@ -88,15 +96,12 @@ JobRecord record_of(const slurm_job_info_t& job) {
 
 // "1=5,2=4096": the value of one tracked resource.
 std::optional<std::uint64_t> tres_value(const char* text, int resource) {
-  std::string rest = text_of(text);
-  while (!rest.empty()) {
-    const std::string item = rest.substr(0, rest.find(','));
-    rest.erase(0, std::min(rest.size(), item.size() + 1));
+  std::optional<std::uint64_t> value;
+  for_each_item(text, [&](const std::string& item) {
     char* end = nullptr;
-    if (std::strtol(item.c_str(), &end, 10) != resource || *end != '=') continue;
-    return std::strtoull(end + 1, nullptr, 10);
-  }
-  return std::nullopt;
+    if (std::strtol(item.c_str(), &end, 10) == resource && *end == '=') value = std::strtoull(end + 1, nullptr, 10);
+  });
+  return value;
 }
 
 JobRecord record_of(const slurmdb_job_rec_t& job) {
@@ -200,14 +205,7 @@ Answer<Accepted> submit_job(const JobRequest& given) {
   if (request.memory_megabytes) job.pn_min_memory = *request.memory_megabytes;
   if (request.minutes) job.time_limit = *request.minutes;
   if (request.nice) job.nice = NICE_OFFSET + *request.nice;
-  if (request.is_held) job.priority = 0;
-  if (request.begin != 0) job.begin_time = request.begin;
-  if (request.warn_seconds > 0) {
-    job.warn_flags = KILL_JOB_BATCH;
-    job.warn_signal = SIGUSR1;
-    job.warn_time = static_cast<std::uint16_t>(std::min<std::uint32_t>(request.warn_seconds, UINT16_MAX - 2));
-  }
-  job.requeue = request.may_requeue ? 1 : 0;
+  job.requeue = 0;  // what runs again is the engine's decision, with a verdict on the run before
   submit_response_msg_t* response = nullptr;
   errno = 0;
   if (const int rc = ::slurm_submit_batch_job(&job, &response); rc != 0) return failed(rc);

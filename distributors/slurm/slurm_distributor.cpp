@@ -18,17 +18,12 @@ constexpr std::chrono::seconds kStopBound{4};
 constexpr std::chrono::seconds kExplainBound{3};
 constexpr std::chrono::milliseconds kLongestGrace{3'600'000};
 
-std::string element_program_path() {
-  const std::string guard = guard_program();
-  return guard.substr(0, guard.rfind('/') + 1) + "allot-element";
-}
-
 }  // namespace
 
 SlurmDistributor::SlurmDistributor(ClusterConfig config, SlurmSettings settings)
     : BookDistributor(std::move(config), {}),
       settings_(std::move(settings)),
-      element_program_(element_program_path()),
+      element_program_(element_program()),
       agent_(settings_.configuration) {}
 
 SlurmDistributor::~SlurmDistributor() {
@@ -53,8 +48,7 @@ DistributorLimits SlurmDistributor::limits() const {
 
 Result<void> SlurmDistributor::usable(const char* what) const {
   if (life_ == Life::running) return {};
-  return fail(ErrorCode::gone, std::string(what) + ": the distributor of cluster " + config_.name +
-                                   (life_ == Life::created ? " has not been started" : " has been stopped"));
+  return fail(gone(what, life_ != Life::created));
 }
 
 Result<void> SlurmDistributor::start() {
@@ -144,7 +138,8 @@ Result<void> SlurmDistributor::stop() {
 // Cancels jobs and waits until Slurm has nothing of them any more: one that is completing has processes left. False:
 // that cannot be said.
 bool SlurmDistributor::end_jobs(const std::set<std::uint32_t>& jobs, Clock::time_point deadline) {
-  constexpr std::chrono::milliseconds kInterval{50};
+  constexpr std::chrono::milliseconds kLongestInterval{1000};
+  std::chrono::milliseconds interval{50};
   const auto left = [&deadline] {
     const auto rest = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
     return std::max(rest, std::chrono::milliseconds(1));
@@ -163,8 +158,9 @@ bool SlurmDistributor::end_jobs(const std::set<std::uint32_t>& jobs, Clock::time
       return is_ours && native_state(record.state).phase != NativePhase::ended;
     });
     if (!some_live) return true;
-    if (Clock::now() + kInterval > deadline) return false;
-    std::this_thread::sleep_for(kInterval);  // no event of Slurm's tells
+    if (Clock::now() + interval > deadline) return false;
+    std::this_thread::sleep_for(interval);  // no event of Slurm's tells
+    interval = std::min(interval * 2, kLongestInterval);
   }
   return true;
 }
@@ -221,25 +217,9 @@ Result<std::map<std::string, Termination>> SlurmDistributor::terminate_task_inst
   if (auto good = usable("terminate"); !good) return fail(good.error());
   const auto deadline = Clock::now() + grace + kTerminationBound;
   std::map<std::string, Termination> answer;
-  std::map<std::string, RunBook::Found> open;
-  std::vector<std::shared_ptr<void>> pins;
+  const auto [open, pins] = begin_ending(ids, answer);
   std::map<std::uint32_t, std::set<std::uint64_t>> steps;  // by entry
-  for (const std::string& id : ids) {
-    const auto found = book_.find(id);
-    if (!found) {
-      answer[id] = {TerminationOutcome::unknown_id, "not given out by this distributor"};
-      continue;
-    }
-    RunBook::Cell& cell = book_.entry(found->entry).cell(found->step);
-    if (cell.phase == TaskPhase::finished) {
-      answer[id] = {TerminationOutcome::already_finished, ""};
-      continue;
-    }
-    cell.flags |= RunBook::kTerminating;
-    open.emplace(id, *found);
-    steps[found->entry].insert(found->step);
-    pins.push_back(book_.pin(book_.entry(found->entry).batch));
-  }
+  for (const auto& [id, found] : open) steps[found.entry].insert(found.step);
   // The request is on disk before anything is ended: an element that begins meanwhile reads it, and one that is ended
   // knows why.
   struct Request {
@@ -403,12 +383,6 @@ Result<std::map<std::string, std::string>> SlurmDistributor::get_queueing_errors
   return errors;
 }
 
-namespace {
-
-using JobRequests = std::vector<std::string>;
-
-}  // namespace
-
 Result<std::uint64_t> SlurmDistributor::hold(const std::vector<std::string>& ids) {
   std::unique_lock lock(mutex_);
   if (auto good = usable("hold"); !good) return fail(good.error());
@@ -419,7 +393,7 @@ Result<std::uint64_t> SlurmDistributor::hold(const std::vector<std::string>& ids
   }
   // Slurm holds elements: tasks that share one are held together or not at all.
   const Elements whole = elements_of(tasks, true);
-  JobRequests requests;
+  std::vector<std::string> requests;
   for (const auto& [entry, elements] : whole) {
     const NativeJob* job = job_of(entry);
     if (!job->sending.job_id) continue;
@@ -458,7 +432,7 @@ Result<std::uint64_t> SlurmDistributor::release(const std::vector<std::string>& 
     const RunBook::Cell& cell = book_.entry(found->entry).cell(found->step);
     if (cell.phase == TaskPhase::queued && (cell.flags & RunBook::kHeld) != 0) held.push_back(*found);
   }
-  JobRequests requests;
+  std::vector<std::string> requests;
   for (const auto& [entry, elements] : elements_of(held, false)) {
     const NativeJob* job = job_of(entry);
     if (!job->sending.job_id) continue;

@@ -57,7 +57,7 @@ class SlurmDistributor final : public BookDistributor {
   Elements elements_of(const std::vector<RunBook::Found>& tasks, bool only_whole) const;
   std::uint64_t unfinished_in(const NativeJob& job, std::uint64_t element) const;
   void take_job(std::uint32_t entry, Sending sending);
-  std::string script_of(const Submission& submission, const Sending& sending) const;
+  std::string script_of(const Submission& submission, const Sending& sending, const JobRequest& request) const;
   std::string reason_of(RunBook::Found task) const;
   const Partition* partition_of(const Submission& submission) const;
   Result<void> check_nodes(const Submission& submission) const;
@@ -65,7 +65,8 @@ class SlurmDistributor final : public BookDistributor {
   // submit.cpp, without mutex_.
   Result<void> send(std::uint32_t entry);
   Result<void> accept(std::uint32_t entry, std::uint32_t job_id);
-  Settled settle(const std::string& batch_directory, std::uint32_t submission, Sending& sending);
+  Settled settle(const std::string& batch_directory, const std::string& token, std::uint32_t submission,
+                 Sending& sending);
 
   // follow.cpp: the threads, and what they do.
   void follow_records();
@@ -80,7 +81,8 @@ class SlurmDistributor final : public BookDistributor {
   void judge(NativeJob& job, std::uint64_t element, std::vector<FinishedRecord>& verdicts);
   void end_impossible();
   void note_trouble(const std::string& text);
-  Clock::duration next_poll() const;
+  bool give_verdicts(const NativeJob& job, const std::vector<FinishedRecord>& verdicts);
+  Clock::duration poll_distance() const;
   void wake_poll();
   bool end_jobs(const std::set<std::uint32_t>& jobs, Clock::time_point deadline);  // without mutex_
 

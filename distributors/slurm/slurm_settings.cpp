@@ -309,7 +309,6 @@ Result<JobRequest> job_request(const SlurmSettings& settings, const Submission& 
   for (const auto& [key, value] : asked.pass_through) {
     if (auto taken = take_option(key, value, request); !taken) return fail(taken.error());
   }
-  request.may_requeue = false;  // what runs again is the engine's decision, with a verdict on the run before
   constexpr std::size_t kMostComment = 1024;
   if (request.comment.size() > kMostComment) request.comment.resize(kMostComment);
   return request;

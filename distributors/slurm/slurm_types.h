@@ -24,10 +24,6 @@ struct JobRequest {
   std::optional<std::uint32_t> minutes;
   std::optional<std::uint32_t> nodes, ranks;
   std::optional<std::uint32_t> nice;  ///< 0 … 2147483645, above: later
-  std::uint32_t warn_seconds = 0;     ///< SIGUSR1 to the element so long before its limit; 0: none
-  std::int64_t begin = 0;             ///< Unix seconds; 0: at once
-  bool is_held = false;
-  bool may_requeue = true;
 };
 
 /// What the controller said of a submission.

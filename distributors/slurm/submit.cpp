@@ -18,6 +18,7 @@ namespace {
 
 // As long as sbatch itself would wait, and a little.
 constexpr std::chrono::seconds kSettleTimeout{8};
+constexpr std::int64_t kClocksApart = 86'400;  // seconds: clocks of two hosts, and a time zone that one has wrong
 
 std::int64_t unix_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -41,7 +42,7 @@ std::string fault_text(const Fault& fault) {
 std::string advice_for(const Fault& fault) {
   switch (fault.number) {
     case 2000:
-      return "; `allot queues` lists the queues there are";
+      return "; `allot clusters --json` lists the queues there are";
     case 2045:
       return "; name an account that is yours";
     case 2050:
@@ -57,19 +58,20 @@ std::string advice_for(const Fault& fault) {
 
 }  // namespace
 
-std::string SlurmDistributor::script_of(const Submission& submission, const Sending& sending) const {
+std::string SlurmDistributor::script_of(const Submission& submission, const Sending& sending,
+                                        const JobRequest& request) const {
   const auto term_grace = std::max<std::int64_t>(500, std::int64_t{info_.kill_wait_seconds} * 1000 - 2'000);
   const auto number = [](std::int64_t value) { return std::to_string(value); };
-  std::string script = "#!/bin/sh\nexec " + quoted(element_program_) + " batch=" + quoted(submission.batch_directory) +
-                       " submission=" + number(submission.number) + " try=" + number(sending.try_number) +
-                       " pack=" + number(static_cast<std::int64_t>(sending.layout.pack)) +
-                       " slots=" + number(sending.layout.slots) + " element=\"${SLURM_ARRAY_TASK_ID:-0}\"" +
-                       " restart=\"${SLURM_RESTART_COUNT:-0}\" node=\"${SLURMD_NODENAME:-}\"" +
-                       " shell=" + quoted(settings_.shell) + " kill_grace_ms=" + number(settings_.kill_grace.count()) +
-                       " term_grace_ms=" + number(std::min<std::int64_t>(term_grace, 20'000)) +
-                       " sample_ms=" + number(settings_.sample_interval.count()) +
-                       " cgroup=" + (settings_.control_groups ? "auto" : "none") + "\n";
-  return script;
+  return "#!/bin/sh\nexec " + quoted(element_program_) + " batch=" + quoted(submission.batch_directory) +
+         " submission=" + number(submission.number) + " try=" + number(sending.try_number) +
+         " pack=" + number(static_cast<std::int64_t>(sending.layout.pack)) + " slots=" + number(sending.layout.slots) +
+         " element=\"${SLURM_ARRAY_TASK_ID:-0}\"" +
+         " restart=\"${SLURM_RESTART_COUNT:-0}\" node=\"${SLURMD_NODENAME:-}\"" + " shell=" + quoted(settings_.shell) +
+         " kill_grace_ms=" + number(settings_.kill_grace.count()) +
+         " allocation_ms=" + number(std::int64_t{request.minutes.value_or(0)} * 60'000) +
+         " term_grace_ms=" + number(std::min<std::int64_t>(term_grace, 20'000)) +
+         " sample_ms=" + number(settings_.sample_interval.count()) +
+         " cgroup=" + (settings_.control_groups ? "auto" : "none") + "\n";
 }
 
 void SlurmDistributor::take_job(std::uint32_t entry, Sending sending) {
@@ -120,7 +122,7 @@ Result<SubmittedIds> SlurmDistributor::submit(const Submission& submission) {
     Sending sending = job->sending;
     const std::uint32_t number = book_.entry(*known).submission.number;
     lock.unlock();
-    const Settled settled = settle(submission.batch_directory, number, sending);
+    const Settled settled = settle(submission.batch_directory, submission.token, number, sending);
     if (settled.answer == Reconciliation::Answer::found) {
       if (auto accepted = accept(*known, *sending.job_id); !accepted) return fail(accepted.error());
       return ids;
@@ -165,7 +167,7 @@ Result<SubmittedIds> SlurmDistributor::submit(const Submission& submission) {
   sending.tasks = submission.steps.size();
   sending.layout = *layout;
   sending.is_array = submission.is_array;
-  sending.job_name = job_name_of(submission.token);
+  sending.job_name = job_name_of(submission.token, sending.try_number);
   take_job(entry, std::move(sending));
   lock.unlock();
   if (auto sent = send(entry); !sent) return fail(sent.error());
@@ -184,7 +186,6 @@ Result<void> SlurmDistributor::send(std::uint32_t entry) {
   const Sending sending = job->sending;
   const std::string batch_path = book_.batch(book_.entry(entry).batch).directory.path();
   const std::string cwd = book_.batch(book_.entry(entry).batch).directory.info().cwd;
-  std::string script = script_of(submission, sending);
   const std::string queue = queues_.front()->queue_name();
   // A name that Slurm does not know would be refused, and nothing can run there anyhow.
   std::erase_if(submission.excluded_nodes, [this](const std::string& node) {
@@ -212,7 +213,9 @@ Result<void> SlurmDistributor::send(std::uint32_t entry) {
   auto request = job_request(settings_, submission, sending.layout, queue);
   if (!request) return take_back(request.error());
   request->name = sending.job_name;
-  request->script = std::move(script);
+  lock.lock();
+  request->script = script_of(submission, sending, *request);
+  lock.unlock();
   if (sending.is_array) {
     const std::uint64_t count = sending.layout.elements(sending.tasks);
     request->array = count == 1 ? "0" : "0-" + std::to_string(count - 1);
@@ -282,13 +285,11 @@ Result<void> SlurmDistributor::accept(std::uint32_t entry, std::uint32_t job_id)
 
 // Looks a submission up by its name, in the controller's table and in the database. Absent is what no answer shows
 // once the controller has had its time, and after a fence was put up behind which it could not run anything any more.
-SlurmDistributor::Settled SlurmDistributor::settle(const std::string& batch_directory, std::uint32_t submission,
-                                                   Sending& sending) {
+SlurmDistributor::Settled SlurmDistributor::settle(const std::string& batch_directory, const std::string& token,
+                                                   std::uint32_t submission, Sending& sending) {
   using Answer = Reconciliation::Answer;
   if (sending.job_id) return {Answer::found, "its job id was recorded: " + std::to_string(*sending.job_id)};
-  const auto of_job = [&sending](const JobRecord& record) {
-    return record.name == sending.job_name && record.submitted >= sending.sent_at - 5;
-  };
+  const auto of_job = [&sending](const JobRecord& record) { return record.name == sending.job_name; };
   const auto id_of = [](const JobRecord& record) {
     return record.array_job_id != 0 ? record.array_job_id : record.job_id;
   };
@@ -305,7 +306,7 @@ SlurmDistributor::Settled SlurmDistributor::settle(const std::string& batch_dire
   if (!table) return {Answer::unknown, "the controller's table cannot be read: " + fault_text(table.error())};
   if (auto found = take(table->jobs, "the controller")) return *found;
   if (info_.has_accounting) {
-    auto accounted = agent_.accounted({sending.job_name}, sending.sent_at - 60, kSettleTimeout);
+    auto accounted = agent_.accounted({sending.job_name}, sending.sent_at - kClocksApart, kSettleTimeout);
     if (!accounted) {
       return {Answer::unknown,
               "the controller does not know it, and the accounting does not answer: " + fault_text(accounted.error())};
@@ -322,7 +323,7 @@ SlurmDistributor::Settled SlurmDistributor::settle(const std::string& batch_dire
   if (auto fenced = write_fence(batch_directory, submission, sending.try_number + 1); !fenced) {
     return {Answer::unknown, fenced.error().message};
   }
-  ++sending.try_number;
+  sending.job_name = job_name_of(token, ++sending.try_number);  // no job of an earlier try is ever taken for it
   auto batch = BatchDirectory::open(batch_directory);
   if (!batch) return {Answer::unknown, batch.error().message};
   auto fold = Fold::load(*batch);
@@ -352,48 +353,43 @@ Result<Reconciliation> SlurmDistributor::reconcile(const std::string& batch_dire
     }
   }
   lock.unlock();
-  auto batch = BatchDirectory::open(batch_directory);
-  if (!batch) return fail(batch.error());
-  auto fold = Fold::load(*batch);
-  if (!fold) return fail(fold.error());
-  const auto& submissions = fold->submissions();
-  const auto recorded = std::find_if(submissions.begin(), submissions.end(),
-                                     [&](const FoldedSubmission& s) { return s.intent.token == token; });
-  if (recorded == submissions.end()) {
-    answer.answer = Reconciliation::Answer::proven_absent;
-    answer.evidence = "no intent with this token is in the ledger, and this distributor never saw it";
-    return answer;
-  }
+  auto recorded = find_recorded(batch_directory, token, answer);
+  if (!recorded) return fail(recorded.error());
+  if (!*recorded) return answer;
+  const BatchDirectory& batch = (*recorded)->batch;
+  const IntentRecord& intent = (*recorded)->intent;
   {
     std::lock_guard inner(mutex_);
-    if (auto ended = take_up_ended(*fold, recorded->intent, batch_directory)) {
-      answer.answer = Reconciliation::Answer::found;
-      answer.ids = std::move(ended);
-      answer.evidence = "every task of it has ended, as the ledger says";
-      return answer;
-    }
+    if (take_up_ended(**recorded, batch_directory, answer)) return answer;
   }
-  auto sending = read_sending(batch->path(), recorded->intent.submission);
+  auto sending = read_sending(batch.path(), intent.submission);
   if (!sending) {
     if (sending.error().code != ErrorCode::gone) return fail(sending.error());
     answer.answer = Reconciliation::Answer::proven_absent;
     answer.evidence = "it was not sent to Slurm";
     return answer;
   }
-  const Settled settled = settle(batch->path(), recorded->intent.submission, *sending);
+  const Settled settled = settle(batch.path(), token, intent.submission, *sending);
   answer.answer = settled.answer;
   answer.evidence = settled.evidence;
-  if (settled.answer != Reconciliation::Answer::found) return answer;
+  if (settled.answer == Reconciliation::Answer::unknown) return answer;
   lock.lock();
+  if (settled.answer == Reconciliation::Answer::proven_absent) {
+    if (const auto known = book_.find_token(batch_directory, token)) {
+      forget_job(*known);
+      book_.take_back(*known);
+    }
+    return answer;
+  }
   auto added = book_.find_token(batch_directory, token)
                    ? Result<std::pair<std::uint32_t, bool>>(std::pair(*book_.find_token(batch_directory, token), false))
-                   : book_.add(submission_of(recorded->intent, batch_directory));
+                   : book_.add(submission_of(intent, batch_directory));
   if (!added) return fail(added.error());
   answer.ids = book_.entry(added->first).ids;
   const std::uint32_t id = *sending->job_id;
   take_job(added->first, std::move(*sending));
   // What was told of this batch before this submission was known here was told to nobody.
-  read_again_.insert(batch->path());
+  read_again_.insert(batch.path());
   lock.unlock();
   if (auto accepted = accept(added->first, id); !accepted) return fail(accepted.error());
   return answer;

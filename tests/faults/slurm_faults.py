@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "slurm_cluster"))
 from slurm_cluster import SlurmCluster, wait_until  # noqa: E402
@@ -51,6 +50,13 @@ class Bench:
         self.environment = dict(cluster.environment, XDG_CONFIG_HOME=str(self.root / "config"),
                                 XDG_STATE_HOME=str(self.root / "state"), HOME=str(self.root))
         self.children = []
+        self.said = {}  # by child: what of its output was read before its end
+        # Whoever reads from a gate waits until something is written into it. This process has both open for reading,
+        # too, so that nobody waits for the other end or sees one that is closed.
+        self.gates = {}
+        for name in ("gate", "never"):
+            os.mkfifo(self.root / name)
+            self.gates[name] = os.open(self.root / name, os.O_RDWR)
 
     def start(self, *words):
         child = subprocess.Popen([str(self.allot), *map(str, words)], env=self.environment, stdin=subprocess.DEVNULL,
@@ -71,7 +77,7 @@ class Bench:
             text, _ = child.communicate(timeout=seconds)
         except subprocess.TimeoutExpired as error:
             raise Violation(f"allot did not end within {seconds} s; {self.told()}") from error
-        return child.returncode, text
+        return child.returncode, self.said.get(child, "") + text
 
     def tasks(self):
         done = subprocess.run([str(self.allot), "status", str(self.batch), "--tasks", "--json"], env=self.environment,
@@ -91,6 +97,25 @@ class Bench:
         path = self.root / "effects"
         return path.read_text().split() if path.exists() else []
 
+    def wait_at_gate(self):
+        """For a task: a shell command that ends when the gate is opened."""
+        return f"read line < {self.root}/gate"
+
+    def wait_for_ever(self):
+        return f"read line < {self.root}/never"
+
+    def open_gate(self):
+        os.write(self.gates["gate"], b"\n" * 1000)  # a line for each who waits, now or later
+
+    def wait_for_words(self, child, words):
+        """Until the child has said them."""
+        said = self.said.setdefault(child, "")
+        while words not in said:
+            line = child.stdout.readline()
+            demand(line, f"allot ended without saying {words!r}: {said}")
+            said += line
+            self.said[child] = said
+
     def effect(self, text):
         return f"echo {text} >> {self.root}/effects"
 
@@ -106,6 +131,10 @@ class Bench:
                 child.kill()
                 child.wait()
         self.cluster.run("scancel", "--me", check=False)
+        for gate in self.gates.values():
+            os.close(gate)
+        # The next test begins with an empty queue.
+        wait_until("an empty queue", PATIENCE, lambda: not self.jobs())
         shutil.rmtree(self.root, ignore_errors=True)
 
 
@@ -134,17 +163,15 @@ def kill_all_of(bench, *programs):
 
 def hung_controller(bench):
     """slurmctld hangs while a submission is made, and takes the request when it goes on: nothing runs twice."""
-    first = {"name": "first", "command": f"{bench.effect('first')}; while [ ! -e {bench.root}/go ]; do sleep 0.1; done"}
+    first = {"name": "first", "command": f"{bench.effect('first')}; {bench.wait_at_gate()}"}
     others = ({"command": bench.effect(f"t{i}"), "after": ["first"]} for i in range(5))
     child = bench.run(bench.lines(first, *others))
     bench.wait_for_effect("first")
     bench.cluster.pause("slurmctld")
     try:
-        (bench.root / "go").touch()
-        wait_until("the second submission", PATIENCE, lambda: (bench.batch / "submissions/2.slurm").exists())
-        # The controller goes on when the call has timed out: MessageTimeout is 10 s.
-        deadline = time.monotonic() + 13
-        wait_until("the time-out", 20, lambda: time.monotonic() > deadline)
+        bench.open_gate()
+        # The controller goes on when the call has timed out (MessageTimeout is 10 s).
+        bench.wait_for_words(child, "whether Slurm has taken submission")
     finally:
         bench.cluster.resume("slurmctld")
     status, text = bench.end_of(child)
@@ -154,10 +181,10 @@ def hung_controller(bench):
 
 def restarted_controller(bench):
     """slurmctld is ended while tasks run and wait, and comes back."""
-    child = bench.run("--array", 6, "--", "sh", "-c", f"{bench.effect('t$ALLOT_ARRAY_STEP_ID')}; while [ ! -e {bench.root}/go ]; do sleep 0.1; done")
+    child = bench.run("--array", 6, "--", "sh", "-c", f"{bench.effect('t$ALLOT_ARRAY_STEP_ID')}; {bench.wait_at_gate()}")
     bench.wait_for_effect("t0")
     bench.cluster.kill("slurmctld", signal.SIGTERM)
-    (bench.root / "go").touch()
+    bench.open_gate()
     bench.cluster.start_daemon("slurmctld")
     status, text = bench.end_of(child)
     demand(status == 0, f"exit status {status}: {text}")
@@ -166,11 +193,11 @@ def restarted_controller(bench):
 
 def killed_driver(bench):
     """The driver is killed while tasks run: they go on, and the next driver takes them over."""
-    child = bench.run("--array", 6, "--", "sh", "-c", f"{bench.effect('t$ALLOT_ARRAY_STEP_ID')}; while [ ! -e {bench.root}/go ]; do sleep 0.1; done")
+    child = bench.run("--array", 6, "--", "sh", "-c", f"{bench.effect('t$ALLOT_ARRAY_STEP_ID')}; {bench.wait_at_gate()}")
     bench.wait_for_effect("t0")
     child.kill()
     child.wait()
-    (bench.root / "go").touch()
+    bench.open_gate()
     status, text = bench.end_of(bench.start("resume", bench.batch))
     demand(status == 0, f"exit status {status}: {text}")
     each_ran_once(bench, [f"t{i}" for i in range(6)])
@@ -218,7 +245,7 @@ def killed_before_verdict(bench):
     """The driver is killed as it is about to give a verdict: the next one gives it."""
     bench.environment["ALLOT_FAULT"] = "slurm_before_verdict:1"
     child = bench.run("--retry", "lost=0", "--retry", "node_failed=0", "--retry", "preempted=0", "--", "sh", "-c",
-                      f"{bench.effect('t')}; while :; do sleep 1; done")
+                      f"{bench.effect('t')}; {bench.wait_for_ever()}")
     bench.wait_for_effect("t")
     kill_all_of(bench, b"allot-element", b"allot-guard")
     status, text = bench.end_of(child)
@@ -252,12 +279,12 @@ def killed_element_published(bench):
 def removal_killed_at(bench, point):
     """The element is killed as it records that it took a step out: the step does not run, and has an end."""
     bench.environment.update(ALLOT_FAULT=f"{point}:1", ALLOT_FAULT_ROLE="allot-element", ALLOT_FAULT_FLAG=str(bench.root / "flag"))
-    tasks = bench.lines(*({"command": f"{bench.effect(f't{i}')}; while [ ! -e {bench.root}/go ]; do sleep 0.1; done",
+    tasks = bench.lines(*({"command": f"{bench.effect(f't{i}')}; {bench.wait_at_gate()}",
                            "resources": {"options": {"pack": "2"}}} for i in range(2)))
     child = bench.run(tasks, "--retry", "lost=0", "--retry", "node_failed=0")
     bench.wait_for_effect("t0")
     bench.end_of(bench.start("cancel", bench.batch, "--steps", "1"))
-    (bench.root / "go").touch()
+    bench.open_gate()
     bench.end_of(child)
     demand((bench.root / "flag").exists(), f"nothing came to {point}")
     told = classes(bench)
@@ -275,7 +302,7 @@ def removal_killed_after(bench):
 
 def failed_node(bench):
     """A node is lost under a running task: node_failed, and it runs again somewhere."""
-    command = f"{bench.effect('t')}; [ $ALLOT_ATTEMPT != 1 ] || while :; do sleep 1; done"
+    command = f"{bench.effect('t')}; [ $ALLOT_ATTEMPT != 1 ] || {bench.wait_for_ever()}"
     child = bench.run("--", "sh", "-c", command)
     bench.wait_for_effect("t")
     job = bench.jobs()[0]
@@ -296,7 +323,7 @@ def failed_node(bench):
 
 def killed_element(bench):
     """kill -9 of the element and of its guard: the run is lost or node_failed, with the evidence, and never done."""
-    child = bench.run("--retry", "lost=0", "--retry", "node_failed=0", "--", "sh", "-c", f"{bench.effect('t')}; while :; do sleep 1; done")
+    child = bench.run("--retry", "lost=0", "--retry", "node_failed=0", "--", "sh", "-c", f"{bench.effect('t')}; {bench.wait_for_ever()}")
     bench.wait_for_effect("t")
     kill_all_of(bench, b"allot-element")
     status, text = bench.end_of(child)
@@ -307,7 +334,7 @@ def killed_element(bench):
 
 def timed_out(bench):
     """A task that passes its own limit: timed_out within its grace, long before Slurm's minutes."""
-    tasks = bench.lines({"command": ["sleep", "1000"], "resources": {"runtime": "1s"}}, {"command": ["true"]})
+    tasks = bench.lines({"command": bench.wait_for_ever(), "resources": {"runtime": "1s"}}, {"command": ["true"]})
     child = bench.run(tasks, "--retry", "timed_out=0")
     status, text = bench.end_of(child)
     demand(status != 0, text)
@@ -317,13 +344,13 @@ def timed_out(bench):
 
 def scancelled(bench):
     """scancel by hand, of one element of an array that runs."""
-    child = bench.run("--array", 3, "--", "sh", "-c", f"{bench.effect('t$ALLOT_ARRAY_STEP_ID')}; while [ ! -e {bench.root}/go ]; do sleep 0.1; done")
+    child = bench.run("--array", 3, "--", "sh", "-c", f"{bench.effect('t$ALLOT_ARRAY_STEP_ID')}; {bench.wait_at_gate()}")
     for i in range(3):
         bench.wait_for_effect(f"t{i}")
     job = json.loads((bench.batch / "submissions/1.slurm").read_text())["job_id"]
     bench.cluster.run("scancel", f"{job}_1")
     wait_until("the end of the element", PATIENCE, lambda: f"{job}_1" not in bench.jobs())
-    (bench.root / "go").touch()
+    bench.open_gate()
     status, text = bench.end_of(child)
     told = classes(bench)
     demand(told[0][1] == "done" and told[2][1] == "done", f"{told}")
@@ -355,14 +382,14 @@ def without_accounting(bench):
 
 def packed_cancel(bench):
     """Cancelling one packed task leaves its neighbours alone."""
-    tasks = bench.lines(*({"command": f"{bench.effect(f't{i}')}; while [ ! -e {bench.root}/go ]; do sleep 0.1; done",
+    tasks = bench.lines(*({"command": f"{bench.effect(f't{i}')}; {bench.wait_at_gate()}",
                            "resources": {"options": {"pack": "4", "pack_slots": "2"}}} for i in range(4)))
     child = bench.run(tasks)
     bench.wait_for_effect("t0")
     bench.wait_for_effect("t1")
     status, text = bench.end_of(bench.start("cancel", bench.batch, "--steps", "1,3"))
     demand(status == 0, f"allot cancel: exit status {status}: {text}")
-    (bench.root / "go").touch()
+    bench.open_gate()
     bench.end_of(child)
     told = classes(bench)
     demand(told[0][1] == "done" and told[2][1] == "done", f"{told}")

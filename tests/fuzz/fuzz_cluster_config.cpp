@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Any file as a cluster: it becomes a configuration with a queue, or an error that names the file.
+// Any file as a cluster: it becomes a configuration whose queues are sound, or an error that names the file.
+#include <set>
+
 #include "engine/cluster_config_file.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -19,7 +21,11 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (config) {
     const auto again = allot::parse_retry_rules(allot::to_text(retry.rules));
     allot::fuzz::require(again && *again == retry.rules, "rules of a file can be written as text");
-    allot::fuzz::require(!config->queues.empty(), "a cluster has a queue");
+    std::set<std::string> names;
+    for (const allot::QueueConfig& queue : config->queues) names.insert(queue.name);
+    allot::fuzz::require(names.size() == config->queues.size(), "no two queues share a name");
+    // Without queues of its own the file leaves both to the plugin.
+    allot::fuzz::require(names.empty() || names.contains(config->default_queue), "the default queue is one of the queues");
   } else {
     allot::fuzz::require(config.error().message.find(file.path()) != std::string::npos, "an error names the file");
   }

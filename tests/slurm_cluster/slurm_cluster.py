@@ -172,6 +172,9 @@ class SlurmCluster:
         for node in self.node_names():
             self.start_daemon(f"slurmd.{node}", wait=False)
         self.wait_for_nodes()
+        # What a test run that was cut off has left in the queue.
+        self.run("scancel", "--me", check=False)
+        wait_until("an empty queue", 60, lambda: not self.run("squeue", "-h", "--me", check=False))
 
     def write_configuration(self):
         ports = free_ports(3 + len(self.node_names()))

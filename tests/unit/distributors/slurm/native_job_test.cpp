@@ -18,7 +18,7 @@ TEST_CASE("how a submission was sent is kept and read back", "[slurm]") {
   sending.tasks = 1000;
   sending.layout = {10, 4};
   sending.is_array = true;
-  sending.job_name = job_name_of("abc-7");
+  sending.job_name = job_name_of("abc-7", 1);
   sending.sent_at = 1'700'000'000;
   REQUIRE(write_sending(temp.path(), 7, sending));
   auto read = read_sending(temp.path(), 7);
@@ -28,6 +28,7 @@ TEST_CASE("how a submission was sent is kept and read back", "[slurm]") {
   CHECK(read->layout.slots == 4);
   CHECK(read->job_name == "allot-abc-7");
   CHECK_FALSE(read->job_id);
+  CHECK(job_name_of("abc-7", 2) == "allot-abc-7+2");
   sending.job_id = 42;
   REQUIRE(write_sending(temp.path(), 7, sending));
   CHECK(read_sending(temp.path(), 7)->job_id == 42u);

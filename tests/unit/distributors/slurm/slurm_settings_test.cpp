@@ -109,7 +109,6 @@ TEST_CASE("an element asks for what its tasks need at once, and for time for all
   CHECK(request->memory_megabytes <= 520u);
   CHECK(request->minutes >= 3u);  // two turns of a minute, and what ending takes
   CHECK(request->minutes <= 4u);
-  CHECK_FALSE(request->may_requeue);
 }
 
 TEST_CASE("queues are the partitions, the default first, or those of the file within theirs", "[slurm]") {
