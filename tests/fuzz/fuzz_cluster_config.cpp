@@ -25,7 +25,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     for (const allot::QueueConfig& queue : config->queues) names.insert(queue.name);
     allot::fuzz::require(names.size() == config->queues.size(), "no two queues share a name");
     // Without queues of its own the file leaves both to the plugin.
-    allot::fuzz::require(names.empty() || names.contains(config->default_queue), "the default queue is one of the queues");
+    allot::fuzz::require(names.empty() || names.contains(config->default_queue),
+                         "the default queue is one of the queues");
   } else {
     allot::fuzz::require(config.error().message.find(file.path()) != std::string::npos, "an error names the file");
   }
