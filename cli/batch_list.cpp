@@ -58,6 +58,7 @@ Result<std::vector<std::string>> batches_in(const std::string& home) {
   boost::system::error_code error;
   for (fs::directory_iterator it(home, error), end; !error && it != end; it.increment(error)) {
     const std::string path = it->path().string();
+    if (it->path().filename().string().starts_with('.')) continue;  // in the making: engine/script_batch.h
     if (!exists(path + "/batch.json") && !exists(path + "/" + kRemovalMark)) continue;
     const auto seconds = id_base_seconds(it->path().filename().string());
     found.push_back({seconds ? *seconds * kSecond : created_ns(path), path});

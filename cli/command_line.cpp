@@ -81,6 +81,7 @@ CommandLine::CommandLine() : app_("Runs many shell commands and never lies about
   verbs_.push_back(make_wait_verb());
   verbs_.push_back(make_remove_verb());
   verbs_.push_back(make_add_verb());
+  verbs_.push_back(make_worker_verb());
   verbs_.push_back(make_clusters_verb());
   verbs_.push_back(make_driver_verb());
   verbs_.push_back(make_docs_verb(*this));

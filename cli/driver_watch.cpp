@@ -8,6 +8,7 @@
 #include "cli/console.h"
 #include "cli/summary.h"
 #include "engine/driver_context.h"
+#include "engine/script_batch.h"
 #include "ledger/record_file.h"
 #include "ledger/writer_name.h"
 
@@ -64,7 +65,18 @@ std::string waiting_text(const BatchDirectory& batch, const Holder& holder) {
       name, name);
 }
 
+std::optional<std::string> script_text(const BatchDirectory& batch, const Holder& holder) {
+  if (holder.state != State::left || !holder.driver || holder.driver->epoch != 1) return std::nullopt;
+  const auto job = script_job_of(batch);
+  if (!job || !*job) return std::nullopt;
+  return fmt::format("{} job {} runs it without a driver", (*job)->scheduler == "slurm" ? "Slurm" : (*job)->scheduler,
+                     (*job)->job_id);
+}
+
 std::string resume_text(const BatchDirectory& batch, const Holder& holder) {
+  if (const auto script = script_text(batch, holder)) {
+    return *script + "; allot resume " + shown_name(batch.path()) + " follows that job and runs what it leaves undone";
+  }
   const std::string resume = "allot resume " + shown_name(batch.path()) + " finishes it";
   if (holder.is_in_queue) return "the next background driver goes on with it, or " + resume + " here";
   if (!holder.is_dropped) return resume;

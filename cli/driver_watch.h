@@ -19,6 +19,9 @@ std::string_view to_string(Holder::State state);
 std::optional<Holder::State> holder_state_from_string(std::string_view name);
 /// Of a batch that is `waiting`: for whom, and what there is to do about it.
 std::string waiting_text(const BatchDirectory& batch, const Holder& holder);
+/// Of a batch that its driver has left to a job of the user's own (allot worker): which one. Nothing: it is none, or it
+/// has been resumed since.
+std::optional<std::string> script_text(const BatchDirectory& batch, const Holder& holder);
 /// How a batch goes on whose driver has left it or is gone: "allot resume 06ecx1 finishes it".
 std::string resume_text(const BatchDirectory& batch, const Holder& holder);
 /// The object "driver" of docs/json.md.

@@ -144,6 +144,7 @@ std::string StatusReport::driver_text() const {
     case Holder::State::none:
       return "  never driven: its tasks were not read to the end\n";
     case Holder::State::left:
+      if (const auto script = script_text(batch_, holder_)) return "  " + (is_open ? resume.substr(2) : *script + "\n");
       return is_open ? "  its driver has left before the end" + resume : "  its driver has left in order\n";
     case Holder::State::waiting:
       return "  " + waiting_text(batch_, holder_) + "\n";

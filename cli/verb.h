@@ -71,6 +71,7 @@ std::unique_ptr<Verb> make_list_verb();
 std::unique_ptr<Verb> make_wait_verb();
 std::unique_ptr<Verb> make_remove_verb();
 std::unique_ptr<Verb> make_add_verb();
+std::unique_ptr<Verb> make_worker_verb();
 
 class CommandLine;
 /// Generates man page and completion from `line`, which outlives it.

@@ -41,7 +41,9 @@ Result<std::string> find_batch(const std::string& name) {
   std::vector<std::string> found;
   for (fs::directory_iterator it(*home, ignored), end; !ignored && it != end; it.increment(ignored)) {
     const std::string id = it->path().filename().string();
-    if (!name.empty() && id.starts_with(name)) found.push_back(id);
+    if (name.empty() || id.starts_with('.') || !id.starts_with(name)) continue;
+    if (id == name) return *home + "/" + id;  // slurm-1 is meant by itself, though there is a slurm-12
+    found.push_back(id);
   }
   if (found.size() == 1) return *home + "/" + found.front();
   if (found.empty()) {

@@ -21,6 +21,9 @@ namespace {
 constexpr std::string_view kDirectory = "/submissions";
 constexpr std::string_view kFenceSuffix = ".fence";
 constexpr std::string_view kStopSuffix = ".stop";
+constexpr std::string_view kSlurmSuffix = ".slurm";  // of the plugin: what was sent to Slurm
+constexpr std::string_view kJobSuffix = ".job";      // worker_node/script_job.h
+constexpr std::string_view kBegunMark = ".begun.";
 constexpr std::string_view kDraftMark = ".tmp.";  // of write_file_durably
 constexpr std::size_t kMaxFileBytes = 1u << 30;   // an intent of as many ranges as a batch may have
 constexpr std::size_t kMaxStopBytes = 64u << 20;  // millions of requests
@@ -91,8 +94,15 @@ bool is_submission_file(std::string_view name) {
     if (!has_digits_only(name.substr(draft + kDraftMark.size()))) return false;
     name = name.substr(0, draft);
   }
-  for (const std::string_view suffix : {kFenceSuffix, kStopSuffix}) {
+  for (const std::string_view suffix : {kFenceSuffix, kStopSuffix, kSlurmSuffix, kJobSuffix}) {
     if (name.ends_with(suffix)) return has_digits_only(name.substr(0, name.size() - suffix.size()));
+  }
+  // N.begun.SHARE.COUNT: a worker node of a user's own job has begun with its share of the steps.
+  if (const std::size_t begun = name.find(kBegunMark); begun != std::string_view::npos) {
+    const std::string_view counts = name.substr(begun + kBegunMark.size());
+    const std::size_t dot = counts.find('.');
+    return dot != std::string_view::npos && has_digits_only(name.substr(0, begun)) &&
+           has_digits_only(counts.substr(0, dot)) && has_digits_only(counts.substr(dot + 1));
   }
   return has_digits_only(name);
 }

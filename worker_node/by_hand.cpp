@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "worker_node/by_hand.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <charconv>
 #include <cstdio>
@@ -8,6 +11,8 @@
 
 #include "ledger/fold.h"
 #include "ledger/record_file.h"
+#include "ledger/writer_name.h"
+#include "process/identity.h"
 #include "protocol/distributor_id.h"
 #include "worker_node/step_claim.h"
 
@@ -33,7 +38,35 @@ wire::SubmissionInfo info_of(const IntentRecord& intent) {
   return info;
 }
 
+bool left_in_order(const BatchDirectory& batch, std::uint64_t epoch) {
+  bool has_ended = false;
+  const auto report = scan_record_file(batch.record_path(driver_writer_name(epoch)), 0,
+                                       [&has_ended](const DecodedRecord& record, std::uint64_t) {
+                                         has_ended = std::holds_alternative<EndedRecord>(record.record);
+                                         return true;
+                                       });
+  return report && has_ended;
+}
+
 }  // namespace
+
+Result<void> check_undriven(const BatchDirectory& batch) {
+  auto driver = batch.current_driver();
+  if (!driver) return fail(driver.error());
+  if (!*driver || left_in_order(batch, (*driver)->epoch)) return {};
+  const DriverIdentity& holder = **driver;
+  const std::string who = batch.path() + " is driven by process " + std::to_string(holder.pid) + " on " + holder.host;
+  if (holder.host != host_name()) {
+    return fail(ErrorCode::fix_request, who +
+                                            ", and it cannot be seen from here whether that one still runs its steps; "
+                                            "end it there, or resume the batch instead; nothing was run");
+  }
+  const bool lives = holder.boot_id == boot_id() && is_alive({static_cast<pid_t>(holder.pid), holder.start_ticks});
+  const auto above = ancestors_of(::getpid());
+  const bool asked_for_it = std::find(above.begin(), above.end(), holder.pid) != above.end();
+  if (!lives || holder.pid == ::getpid() || asked_for_it) return {};
+  return fail(ErrorCode::fix_request, who + ", which runs its steps itself; nothing was run");
+}
 
 int run_by_hand(const WorkerNodeOptions& options, const std::string& text) {
   auto steps = parse_steps(text);
@@ -42,7 +75,7 @@ int run_by_hand(const WorkerNodeOptions& options, const std::string& text) {
   if (!batch) return complain(2, batch.error().message);
   // Claimed before anything is looked at: what is queued then is nobody else's, until this process ends. And before a
   // driver is looked for: one that comes later sees the claim (sessions_of).
-  auto claim = claim_steps(*batch, *steps);
+  auto claim = claim_steps(batch->path(), *steps);
   if (!claim) return complain(1, claim.error().message);
   if (auto undriven = check_undriven(*batch); !undriven) return complain(1, undriven.error().message);
   auto fold = Fold::load(*batch);

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "ledger/batch_directory.h"
 #include "protocol/result.h"
 #include "worker_node/worker_node.h"
 
@@ -15,5 +16,9 @@ namespace allot {
 /// a failure of allot's own and where somebody else runs the steps, 2 for steps that do not exist or were never
 /// submitted.
 int run_by_hand(const WorkerNodeOptions& options, const std::string& steps);
+
+/// Refused with fix_request while a driver may run the steps of this batch: one that lives here, or that was on another
+/// host and has not left in order. Not the one that this process was started by.
+Result<void> check_undriven(const BatchDirectory& batch);
 
 }  // namespace allot

@@ -18,11 +18,13 @@
 #include <cstring>
 #include <vector>
 
+#include "ledger/record_codec.h"
 #include "process/control_group.h"
 #include "process/identity.h"
 #include "process/machine.h"
 #include "worker_node/element_steps.h"
 #include "worker_node/guard_state.h"
+#include "worker_node/step_claim.h"
 
 namespace allot {
 namespace {
@@ -65,8 +67,13 @@ Element::~Element() {
 }
 
 void Element::complain(const std::string& text) const {
-  std::fprintf(stderr, "allot-element (submission %u, element %llu): %s\n", options_.submission,
-               static_cast<unsigned long long>(options_.element), text.c_str());
+  const auto element = static_cast<unsigned long long>(options_.element);
+  if (options_.is_alone) {
+    std::fprintf(stderr, "allot worker (share %llu): %s\n", element, text.c_str());
+  } else {
+    std::fprintf(stderr, "allot-element (submission %u, element %llu): %s\n", options_.submission, element,
+                 text.c_str());
+  }
 }
 
 void Element::fail_with(const std::string& text) {
@@ -77,6 +84,7 @@ void Element::fail_with(const std::string& text) {
 int Element::run() {
   if (const auto status = get_ready()) return *status;
   loop();
+  if (options_.is_alone) tell_ends();
   if (own_records_) {
     own_records_->add(closing_record(place_.batch_path, own_files_.writer));
     if (!own_records_->write()) own_records_->discard();
@@ -100,6 +108,7 @@ std::optional<int> Element::get_ready() {
     complain(found.error().message);
     return found.error().code == ErrorCode::gone ? 0 : found.error().code == ErrorCode::fix_request ? 2 : 1;
   }
+  if (options_.is_alone && !claim_for_oneself()) return 1;
   read_requests();  // of before the job began
   record_removed();
   // Once they are let go they must not count in the guards' memory, where the tasks' figures begin.
@@ -112,6 +121,52 @@ std::optional<int> Element::get_ready() {
     return 1;
   }
   return std::nullopt;
+}
+
+// False: another one runs some of them. A file system without locks cannot tell, and the scheduler starts an element
+// only once.
+bool Element::claim_for_oneself() {
+  StepRanges steps;
+  for (const StepRange& range : backlog_) steps.append_range(range.first, range.count);
+  auto claim = claim_steps(options_.batch, steps);
+  if (claim) {
+    step_claim_ = std::move(*claim);
+    return true;
+  }
+  complain(claim.error().message);
+  return claim.error().code != ErrorCode::retry_later;
+}
+
+// By the records, which count.
+void Element::tell_ends() {
+  std::uint64_t ended = 0, done = 0;
+  const auto look = [&](const std::string& writer, std::uint64_t from) {
+    const auto report =
+        scan_record_payloads(options_.batch + "/records/" + writer, from, [&](std::string_view payload, std::uint64_t) {
+          if (ledger::payload_type(payload) != static_cast<std::uint8_t>(ledger::RecordType::finished)) {
+            return PayloadAnswer::next;
+          }
+          const auto glance = ledger::glance_at_finished(payload);
+          if (!glance || glance->key.submission != options_.submission || glance->key.restart != options_.restart) {
+            return PayloadAnswer::next;
+          }
+          ++ended;
+          if (glance->exit_class == ExitClass::done) ++done;
+          return PayloadAnswer::next;
+        });
+    if (!report) fail_with(report.error().message);
+  };
+  for (const Slot& slot : slots_) look(slot.writer, slot.begin);
+  if (own_files_.lock) look(own_files_.writer, own_files_.session_start);
+  done += done_before_;
+  ended += step_count_ - to_run_;
+  std::string text =
+      std::to_string(step_count_) + (step_count_ == 1 ? " task: " : " tasks: ") + std::to_string(done) + " done";
+  if (ended > done) text += ", " + std::to_string(ended - done) + " not";
+  if (step_count_ > ended) text += ", " + std::to_string(step_count_ - ended) + " never started";
+  if (done_before_ > 0) text += " (" + std::to_string(done_before_) + " of them done before the job was started again)";
+  complain(text);
+  if (done < step_count_) status_ = 1;
 }
 
 // Errors: gone (another try of the submission counts now), fix_request (no such element), else that it cannot be told.
@@ -130,6 +185,7 @@ Result<void> Element::find_steps() {
   if (!intent) return cannot(intent.error());
   auto steps = steps_of_element(*intent, options_);
   if (!steps) return fail(steps.error());
+  step_count_ = steps->size();
   if (options_.restart > 0) {
     auto earlier = find_earlier_runs(options_.batch, options_.submission, *steps);
     if (!earlier) return cannot(earlier.error());
@@ -139,7 +195,9 @@ Result<void> Element::find_steps() {
     });
     *steps = std::move(left);
     restarted_ = std::move(earlier->starts);
+    done_before_ = earlier->done;
   }
+  to_run_ = steps->size();
   backlog_.assign(steps->ranges().begin(), steps->ranges().end());
   intent_ = std::move(*intent);
   intent_.steps = {};
@@ -192,7 +250,7 @@ Result<void> Element::claim_slots() {
     Slot& slot = slots_[i];
     slot.index = i;
     if (auto claimed = claim_slot_files(slot, place_); !claimed) return claimed;
-    slot.seen = slot.synced = slot.session_start;
+    slot.seen = slot.synced = slot.begin = slot.session_start;
     if (options_.control_groups) {
       slot.control_group =
           make_control_group("allot-" + place_.batch_id + "-" + std::to_string(::getpid()) + "-" + std::to_string(i));

@@ -41,7 +41,8 @@ class Element {
 
   /// Runs until nothing is left to do, or nothing can be done. Returns the exit status: 0, whatever became of the
   /// tasks; 1 where something could not be run or kept (told on stderr), and what never started is still queued then; 2
-  /// where the submission has no such element.
+  /// where the submission has no such element. One that is alone runs only what no other one runs, says on stderr what
+  /// became of its steps, and returns 1 also where some of them are not done.
   int run();
 
  private:
@@ -54,6 +55,7 @@ class Element {
     int death_status = 0;
     bool unburied = false;  // what the last guard was doing is not settled yet
     bool broken = false;
+    std::uint64_t begin = 0;  // of the element's records
     std::uint32_t deaths_in_a_row = 0;
     std::uint64_t seen = 0;    // end of the records at the last commit
     std::uint64_t synced = 0;  // end of those that are on disk
@@ -72,6 +74,8 @@ class Element {
   [[noreturn]] void become_guard(const Slot& slot, int lifeline);
   void complain(const std::string& text) const;
   void fail_with(const std::string& text);  // the exit status becomes 1
+  bool claim_for_oneself();
+  void tell_ends();
 
   // The loop (element_loop.cpp).
   void loop();
@@ -118,9 +122,10 @@ class Element {
   SharedQueue* queue_ = nullptr;
   std::vector<Slot> slots_;
 
-  std::deque<StepRange> backlog_;                     // no room in the queue yet
-  std::map<std::uint32_t, std::uint32_t> restarted_;  // steps that ran before a requeue: how often
-  std::vector<std::uint32_t> live_;                   // entries in use, in the order of their publication
+  std::deque<StepRange> backlog_;                                // no room in the queue yet
+  std::map<std::uint32_t, std::uint32_t> restarted_;             // steps that ran before a requeue: how often
+  std::vector<std::uint32_t> live_;                              // entries in use, in the order of their publication
+  std::uint64_t step_count_ = 0, to_run_ = 0, done_before_ = 0;  // its own; of these, before a requeue: open, done
   std::bitset<kQueueCapacity> in_use_, has_ended_;
   std::vector<std::uint32_t> ended_;  // entries whose end may not be on disk yet
 
@@ -129,9 +134,8 @@ class Element {
   std::vector<std::uint32_t> removed_;  // steps taken out, of which there is no record yet
   SlotFiles own_files_;                 // for these records; claimed when there is one
   std::optional<RecordWriter> own_records_;
-
   bool own_unsynced_ = false;
-
+  Fd step_claim_;  // of one that is alone
   bool leaving_ = false;         // nothing more starts
   bool ledger_is_gone_ = false;  // records or outputs were removed
   bool gave_up_ = false;         // the bound of trouble has passed: what is not on disk will not be

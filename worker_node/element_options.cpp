@@ -67,6 +67,11 @@ bool set_control_groups(ElementOptions& options, std::string_view text) {
   return text == "auto" || text == "none";
 }
 
+bool set_alone(ElementOptions& options, std::string_view text) {
+  options.is_alone = text == "yes";
+  return text == "yes" || text == "no";
+}
+
 std::vector<Argument> known_arguments() {
   constexpr std::uint64_t kMost = std::numeric_limits<std::uint32_t>::max();
   return {
@@ -80,6 +85,7 @@ std::vector<Argument> known_arguments() {
       {"node", set_node, "the name of a node: no slash, no space, no dot in front"},
       path("shell", &ElementOptions::shell, false),
       {"cgroup", set_control_groups, "auto or none"},
+      {"alone", set_alone, "yes or no"},
       milliseconds("kill_grace_ms", &ElementOptions::kill_grace_ms),
       milliseconds("term_grace_ms", &ElementOptions::term_grace_ms),
       milliseconds("leftover_grace_ms", &ElementOptions::leftover_grace_ms),

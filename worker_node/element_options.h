@@ -20,6 +20,7 @@ struct ElementOptions {
   std::string node;              ///< node=: the scheduler's name of this node; empty: it is called as its host
   std::string shell = "/bin/sh";
   bool control_groups = true;  ///< cgroup=auto, or cgroup=none
+  bool is_alone = false;       ///< alone=yes, or alone=no: no driver looks after the steps (Element::run)
   std::int64_t kill_grace_ms = 5000;
   std::int64_t term_grace_ms = 20'000;  ///< the most that a task gets once the scheduler has said that the job ends
   std::int64_t leftover_grace_ms = 500;

@@ -50,6 +50,7 @@ class RunFinder {
         ++starts_[glance->key.step];
       } else {
         ended_.insert(glance->key.step);
+        if (glance->exit_class == ExitClass::done) done_.insert(glance->key.step);
       }
     } else if (type == RecordType::verdict || type == RecordType::withdrawn) {
       const auto decoded = decode_payload(payload);
@@ -70,6 +71,7 @@ class RunFinder {
       starts_.erase(step);
     }
     runs.starts = std::move(starts_);
+    runs.done = done_.size();
     return runs;
   }
 
@@ -83,7 +85,7 @@ class RunFinder {
 
   std::uint32_t submission_;
   const StepRanges& steps_;
-  std::set<std::uint32_t> ended_;
+  std::set<std::uint32_t> ended_, done_;
   std::map<std::uint32_t, std::uint32_t> starts_;
 };
 

@@ -23,6 +23,7 @@ Result<StepRanges> steps_of_element(const IntentRecord& intent, const ElementOpt
 struct EarlierRuns {
   StepRanges ended;                               ///< have a finished record, a verdict, or were withdrawn
   std::map<std::uint32_t, std::uint32_t> starts;  ///< of those that have not: how often they have started
+  std::uint64_t done = 0;                         ///< of those that have: how many ended well
 };
 /// Looks at `steps` only. Reads every record file. Errors: gave_up, also where a part of one cannot be read: an end in
 /// it would be overlooked, and its task run again.

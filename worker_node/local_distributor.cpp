@@ -42,7 +42,7 @@ Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std:
     if (task.state == TaskState::running && is_asked_for) has_open_run[task.file] = true;
   }
   Sessions sessions;
-  if (has_claimed_steps(batch)) {
+  if (has_claimed_steps(batch.path())) {
     sessions.state = Sessions::State::alive;
     sessions.text = "some of its steps are being run by hand (allot-worker-node --steps)";
     return sessions;

@@ -27,6 +27,21 @@ std::string text_of_wait_status(std::uint32_t status) {
   return std::to_string(code) + ":" + std::to_string(signal);
 }
 
+// Slurm gives ids again after it lost its state: the name tells one job from another.
+bool is_record_of(const NativeJob& job, const JobRecord& record) {
+  const std::uint32_t id = *job.sending.job_id;
+  return (record.array_job_id == id || record.job_id == id) && record.name == job.sending.job_name;
+}
+
+// Those elements of a list of Slurm's that have steps, by our numbers.
+StepRanges ours_of(const NativeJob& job, const StepRanges& numbers) {
+  StepRanges elements;
+  numbers.for_each([&](std::uint64_t number) {
+    if (const auto element = job.element_numbered(number)) elements.append(*element);
+  });
+  return elements;
+}
+
 }  // namespace
 
 void SlurmDistributor::follow_records() {
@@ -93,8 +108,9 @@ void SlurmDistributor::follow_controller() {
       return item.second.is_answered && book_.entry(item.first).unfinished > 0;
     });
     if (has_jobs) {
+      const std::string prefix = name_prefix();
       lock.unlock();
-      auto table = agent_.jobs(kJobNamePrefix, settings_.answer_timeout);
+      auto table = agent_.jobs(prefix, settings_.answer_timeout);
       lock.lock();
       if (table) {
         trouble_.clear();
@@ -125,6 +141,14 @@ void SlurmDistributor::follow_controller() {
   }
 }
 
+// A job of the user's own has the name that they gave it.
+std::string SlurmDistributor::name_prefix() const {
+  const bool has_others = std::any_of(jobs_.begin(), jobs_.end(), [this](const auto& item) {
+    return item.second.sending.is_users_own && book_.entry(item.first).unfinished > 0;
+  });
+  return has_others ? "" : kJobNamePrefix;
+}
+
 void SlurmDistributor::take_table(const JobTable& table) {
   for (auto& [entry, job] : jobs_) {
     if (job.is_answered && book_.entry(entry).unfinished > 0) take_view(job, table);
@@ -132,7 +156,6 @@ void SlurmDistributor::take_table(const JobTable& table) {
 }
 
 void SlurmDistributor::take_view(NativeJob& job, const JobTable& table) {
-  const std::uint32_t id = *job.sending.job_id;
   const StepRanges waited = job.waiting;
   job.waiting = {};
   job.waiting_record.reset();
@@ -140,9 +163,7 @@ void SlurmDistributor::take_view(NativeJob& job, const JobTable& table) {
   bool is_whole = true;
   bool has_record = false;
   for (const JobRecord& record : table.jobs) {
-    // Slurm gives ids again after it lost its state: the name tells one job from another.
-    const bool is_ours = (record.array_job_id == id || record.job_id == id) && record.name == job.sending.job_name;
-    if (!is_ours) continue;
+    if (!is_record_of(job, record)) continue;
     has_record = true;
     const NativeState state = native_state(record.state);
     if (job.sending.is_array && !record.element) {
@@ -153,24 +174,23 @@ void SlurmDistributor::take_view(NativeJob& job, const JobTable& table) {
         continue;
       }
       if (state.phase == NativePhase::pending) {
-        job.waiting = std::move(*elements);
+        job.waiting = ours_of(job, *elements);
         job.waiting_record = record;
-        job.waiting.for_each([&](std::uint64_t element) {
-          if (element < seen.size()) seen[element] = true;
-        });
+        job.waiting.for_each([&](std::uint64_t element) { seen[element] = true; });
         // A controller that came back may know again what it had not known for a moment.
         for (auto& [element, view] : job.elements) view.is_gone = view.is_gone && !job.waiting.contains(element);
         continue;
       }
       // A whole array that was cancelled before it began: one record for all that is left of it.
-      elements->for_each([&](std::uint64_t element) {
-        if (element < seen.size()) seen[element] = true;
+      ours_of(job, *elements).for_each([&](std::uint64_t element) {
+        seen[element] = true;
         mark_gone(job, element, &record);
       });
       continue;
     }
-    const std::uint64_t element = record.element.value_or(0);
-    if (element >= job.element_count()) continue;
+    const auto known = record.element ? job.element_numbered(*record.element) : std::optional<std::uint64_t>(0);
+    if (!known) continue;
+    const std::uint64_t element = *known;
     seen[element] = true;
     ElementView& view = job.elements[element];
     view.is_known = true;
@@ -240,8 +260,8 @@ void SlurmDistributor::ask_accounting(std::unique_lock<std::mutex>& lock) {
       view.is_accounted = true;
       const JobRecord* latest = nullptr;  // of several runs the last one counts
       for (const JobRecord& record : *records) {
-        const bool is_it = record.name == job.sending.job_name && record.element.value_or(0) == element &&
-                           record.element.has_value() == job.sending.is_array;
+        const bool is_it = is_record_of(job, record) && record.element.has_value() == job.sending.is_array &&
+                           (!record.element || job.element_numbered(*record.element) == element);
         if (is_it && (latest == nullptr || record.started >= latest->started)) latest = &record;
       }
       if (latest == nullptr || native_state(latest->state).phase != NativePhase::ended) continue;
@@ -324,8 +344,8 @@ void SlurmDistributor::judge(NativeJob& job, std::uint64_t element, std::vector<
   const ElementView& view = job.elements[element];
   RunBook::Entry& entry = book_.entry(job.entry);
   const auto [first, last] = job.positions(element);
-  const std::string native = job.sending.is_array ? std::to_string(*job.sending.job_id) + "_" + std::to_string(element)
-                                                  : std::to_string(*job.sending.job_id);
+  const std::string native =
+      std::to_string(*job.sending.job_id) + (job.sending.is_array ? "_" + std::to_string(job.number_of(element)) : "");
   std::string evidence = "Slurm job " + native;
   if (view.is_known) {
     evidence += ": last state seen " + view.state.name;

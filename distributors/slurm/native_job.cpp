@@ -10,6 +10,7 @@
 #include "distributors/slurm/element_set.h"
 #include "ledger/submission_file.h"
 #include "process/fd.h"
+#include "worker_node/script_job.h"
 
 namespace allot::slurm {
 
@@ -19,6 +20,26 @@ namespace {
 
 std::string sending_path(const std::string& batch_path, std::uint32_t submission) {
   return submission_file_path(batch_path, submission) + ".slurm";
+}
+
+Result<Sending> sending_of_script(const std::string& batch_path, std::uint32_t submission) {
+  auto job = read_script_job(batch_path, submission);
+  if (!job) return fail(job.error());
+  if (job->scheduler != "slurm") {
+    return fail(ErrorCode::gave_up, "a job of " + job->scheduler + " runs submission " + std::to_string(submission) +
+                                        " of " + batch_path + ", and this cluster is not of that scheduler");
+  }
+  Sending sending;
+  sending.is_users_own = true;
+  sending.tasks = job->tasks;
+  sending.layout = {job->element_pack(), 1};
+  sending.is_array = job->is_array;
+  sending.job_name = job->job_name;
+  sending.sent_at = job->submitted_at;
+  sending.job_id = job->job_id;
+  sending.first_id = job->first_id;
+  sending.id_step = job->id_step;
+  return sending;
 }
 
 }  // namespace
@@ -34,7 +55,7 @@ Result<void> write_sending(const std::string& batch_path, std::uint32_t submissi
 Result<Sending> read_sending(const std::string& batch_path, std::uint32_t submission) {
   const std::string path = sending_path(batch_path, submission);
   const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file && errno == ENOENT) return fail(ErrorCode::gone, path + ": nothing was sent to Slurm");
+  if (!file && errno == ENOENT) return sending_of_script(batch_path, submission);
   auto bytes = read_regular_file(path);
   if (!bytes) return fail(bytes.error());
   try {
@@ -61,8 +82,16 @@ std::string job_name_of(const std::string& token, std::uint32_t try_number) {
 
 std::string NativeJob::native_id(const StepRanges& wanted) const {
   if (!sending.is_array) return std::to_string(*sending.job_id);
-  if (wanted.size() == element_count()) return std::to_string(*sending.job_id);
-  return elements_of_job(*sending.job_id, wanted);
+  if (wanted.size() == element_count() && !sending.is_users_own) return std::to_string(*sending.job_id);
+  StepRanges numbers;
+  wanted.for_each([&](std::uint64_t element) { numbers.append(number_of(element)); });
+  return elements_of_job(*sending.job_id, numbers);
+}
+
+std::optional<std::uint64_t> NativeJob::element_numbered(std::uint64_t number) const {
+  if (number < sending.first_id || (number - sending.first_id) % sending.id_step != 0) return std::nullopt;
+  const std::uint64_t element = (number - sending.first_id) / sending.id_step;
+  return element < element_count() ? std::optional(element) : std::nullopt;
 }
 
 }  // namespace allot::slurm

@@ -26,9 +26,13 @@ struct Sending {
   std::string job_name;                 ///< "allot-" and the token: by it the job is found again
   std::int64_t sent_at = 0;             ///< Unix seconds
   std::optional<std::uint32_t> job_id;  ///< once it is known
+  // Of a job that the user has submitted (worker_node/script_job.h): how Slurm numbers its elements.
+  bool is_users_own = false;
+  std::uint64_t first_id = 0, id_step = 1;
 };
 Result<void> write_sending(const std::string& batch_path, std::uint32_t submission, const Sending& sending);
-/// Errors: gone (there is none: nothing was sent), gave_up (damaged), else as errno says.
+/// Of a submission of which nothing was sent: its job of the user's own. Errors: gone (neither is there), gave_up
+/// (damaged, or another scheduler's), else as errno says.
 Result<Sending> read_sending(const std::string& batch_path, std::uint32_t submission);
 
 inline constexpr const char* kJobNamePrefix = "allot-";
@@ -65,6 +69,10 @@ struct NativeJob {
     return {first, std::min(first + sending.layout.pack, sending.tasks)};
   }
   std::uint64_t element_of(std::uint64_t position) const { return position / sending.layout.pack; }
+  /// What Slurm calls the element.
+  std::uint64_t number_of(std::uint64_t element) const { return sending.first_id + element * sending.id_step; }
+  /// The element that Slurm gives this number; nothing: none that has steps.
+  std::optional<std::uint64_t> element_numbered(std::uint64_t number) const;
   /// "123", "123_4" or "123_[4-6,9]".
   std::string native_id(const StepRanges& wanted) const;
 };

@@ -151,7 +151,7 @@ bool SlurmDistributor::end_jobs(const std::set<std::uint32_t>& jobs, Clock::time
     if (!is_over) return false;
   }
   while (!jobs.empty()) {
-    auto table = agent_.jobs(kJobNamePrefix, left());
+    auto table = agent_.jobs("", left());
     if (!table) return false;
     const bool some_live = std::any_of(table->jobs.begin(), table->jobs.end(), [&jobs](const JobRecord& record) {
       const bool is_ours = jobs.count(record.array_job_id) != 0 || jobs.count(record.job_id) != 0;
@@ -261,6 +261,8 @@ Result<std::map<std::string, Termination>> SlurmDistributor::terminate_task_inst
         (wholly.contains(element) && !runs ? cancelled : told).append(element);
       });
       for (const StepRanges& part : split_by_text(cancelled)) request.cancel.push_back(job->native_id(part));
+      // A user's own script would die of the signal; worker nodes look for requests by themselves there, and soon.
+      if (job->sending.is_users_own) told = {};
       for (const StepRanges& part : split_by_text(told)) request.signal.push_back(job->native_id(part));
     }
     requests.push_back(std::move(request));

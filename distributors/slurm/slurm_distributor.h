@@ -72,6 +72,7 @@ class SlurmDistributor final : public BookDistributor {
   void follow_records();
   void follow_controller();
   void read_records();
+  std::string name_prefix() const;
   void take_table(const JobTable& table);
   void take_view(NativeJob& job, const JobTable& table);
   void mark_gone(NativeJob& job, std::uint64_t element, const JobRecord* record);

@@ -295,10 +295,11 @@ Result<JobRequest> job_request(const SlurmSettings& settings, const Submission& 
     // The worker node ends a task at its limit and writes that down; Slurm's own limit, in minutes, is for when it
     // cannot. One turn of its slots after the other.
     constexpr double kSlackMs = 60'000;
+    constexpr double kMostMinutes = 50.0 * 365 * 24 * 60;  // fifty years: longer than any job is let run
     const double turns = static_cast<double>((layout.pack + layout.slots - 1) / layout.slots);
     const double total = static_cast<double>(*asked.runtime_milliseconds) * turns +
                          static_cast<double>(settings.kill_grace.count()) * turns + kSlackMs;
-    request.minutes = static_cast<std::uint32_t>(std::min(std::ceil(total / 60'000), 2e9));
+    request.minutes = static_cast<std::uint32_t>(std::min(std::ceil(total / 60'000), kMostMinutes));
   }
   const std::int64_t nice =
       std::clamp<std::int64_t>(std::int64_t{settings.priority_base} - submission.priority, 0, kMostNice);

@@ -149,13 +149,19 @@ def classes(bench):
 
 
 def kill_all_of(bench, *programs):
-    """Elements and their guards, which are forked from them, have the batch's path among their words."""
+    """Elements and their guards, which are forked from them, have the batch's path among their words. They are stopped
+    first: none is to write down that it has seen the other's end."""
     mine = str(bench.batch).encode()
+    found = []
     for path in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             name = (path / "comm").read_bytes().strip()
             if mine in (path / "cmdline").read_bytes() and name in programs:
-                os.kill(int(path.name), signal.SIGKILL)
+                found.append(int(path.name))
+    for signal_number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal_number)
 
 
 # ---- the tests
@@ -397,11 +403,91 @@ def packed_cancel(bench):
     demand("t3" not in bench.effects(), f"{bench.effects()}")
 
 
+def script_of(bench, *lines, **options):
+    """Submits a script of the user's own; returns the id of its job."""
+    script = bench.root / "job.sh"
+    wanted = "".join(f"#SBATCH --{key.replace('_', '-')}={value}\n" for key, value in options.items())
+    script.write_text(f"#!/bin/sh\n{wanted}#SBATCH --output={bench.root}/out.%a\n" + "\n".join(lines) + "\n")
+    done = subprocess.run(["sbatch", "--parsable", str(script)], env=bench.environment, cwd=bench.root, text=True,
+                          capture_output=True, timeout=60, check=True)
+    return done.stdout.strip()
+
+
+def states_of(bench, job, elements):
+    """What the accounting has of the elements, once all of them are in it with their end."""
+    names = [f"{job}_{element}" for element in elements]
+    states = {}
+
+    def all_ended():
+        told = bench.cluster.run("sacct", "-X", "-n", "-P", "-j", job, "-o", "jobid,state").splitlines()
+        states.update(line.split("|") for line in told)
+        return all(states.get(name) in ("COMPLETED", "FAILED") for name in names)
+
+    wait_until(f"the end of job {job} in the accounting", PATIENCE, all_ended)
+    return [states[name] for name in names]
+
+
+def own_script(bench):
+    """`srun allot worker` in an array of the user's own, with no distributor: each task once, and the job says so."""
+    (bench.root / "tasks.txt").write_text("".join(f"echo said {i}; {bench.effect(f't{i}')}; [ {i} != 7 ]\n" for i in range(20)))
+    bench.batch = bench.root / "batch"
+    job = script_of(bench, f"srun {bench.allot} worker --cluster lab --batch-dir {bench.batch} tasks.txt", array="1-7:2", ntasks=2,
+                    partition="main")
+    states = states_of(bench, job, (1, 3, 5, 7))
+    demand(states == ["COMPLETED", "FAILED", "COMPLETED", "COMPLETED"], f"{states}; {bench.told()}")
+    each_ran_once(bench, [f"t{i}" for i in range(20)])
+    ends = classes(bench)
+    demand(all(ends[i][1] == ("error" if i == 7 else "done") for i in range(20)), f"{ends}")
+    status, text = bench.end_of(bench.start("output", bench.batch))
+    demand(status == 0 and text == "".join(f"said {i}\n" for i in range(20)), f"{status}: {text}")
+    status, text = bench.end_of(bench.start("retry", bench.batch, "--failed"))
+    demand(status == 1 and bench.effects().count("t7") == 2, f"{status}: {text}")
+
+
+def own_script_resumed(bench):
+    """A driver follows a job of the user's own, and runs again what that leaves undone when one of its elements is lost."""
+    (bench.root / "tasks.txt").write_text("".join(f"{bench.effect(f't{i}')}; {bench.wait_at_gate()}\n" for i in range(4)))
+    worker = f"{bench.allot} worker --cluster lab --batch-dir {bench.batch} tasks.txt"
+    script_of(bench, worker, f"echo after >> {bench.root}/effects", array="0-3", partition="main")
+    for i in range(4):
+        bench.wait_for_effect(f"t{i}")
+    child = bench.start("resume", bench.batch)
+    bench.wait_for_words(child, "4 with workers that live")
+    status, text = bench.end_of(bench.start("cancel", bench.batch, "--steps", "1"))
+    demand(status == 0, f"allot cancel: {status}: {text}")
+    bench.open_gate()
+    status, text = bench.end_of(child)
+    demand(status == 1, f"{status}: {text}")
+    ends = classes(bench)
+    demand([ends[i][1] for i in range(4)] == ["done", "killed", "done", "done"], f"{ends}: {text}")
+    each_ran_once(bench, [f"t{i}" for i in range(4)])
+    wait_until("the ends of the scripts", PATIENCE, lambda: not bench.jobs())
+    demand(bench.effects().count("after") == 4, f"a script was ended with its worker node: {bench.effects()}")
+
+
+def own_script_killed(bench):
+    """A worker node of the user's own job is killed with its guards: its tasks get a verdict and run again, the others do not."""
+    (bench.root / "tasks.txt").write_text("".join(f"{bench.effect(f't{i}')}; {bench.wait_at_gate()}\n" for i in range(2)))
+    worker = f"{bench.allot} worker --cluster lab --batch-dir {bench.batch} tasks.txt"
+    script_of(bench, worker, array="0-1", partition="slots1")  # one after the other
+    bench.wait_for_effect("t0")
+    child = bench.start("resume", bench.batch)
+    bench.wait_for_words(child, "2 with workers that live")
+    kill_all_of(bench, b"allot-element", b"allot-guard")
+    bench.wait_for_effect("t0", 2)
+    bench.open_gate()
+    status, text = bench.end_of(child)
+    demand(status == 0, f"{status}: {text}")
+    each_ran_once(bench, ["t1"])
+    demand(bench.effects().count("t0") == 2, f"{bench.effects()}")
+
+
 TESTS = {test.__name__: test for test in (hung_controller, restarted_controller, killed_driver, driver_away, killed_before_send,
                                           killed_after_send, killed_before_verdict,
                                           killed_element_before_publish, killed_element_published,
                                           removal_killed_before, removal_killed_after, failed_node, killed_element, timed_out, scancelled,
-                                          impossible, without_accounting, packed_cancel)}
+                                          impossible, without_accounting, packed_cancel, own_script,
+                                          own_script_resumed, own_script_killed)}
 
 
 def main():

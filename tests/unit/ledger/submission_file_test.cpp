@@ -204,12 +204,13 @@ TEST_CASE("a line that is no request is counted and stops nothing") {
 }
 
 TEST_CASE("names in submissions that are ours are told from those that are not") {
-  for (const char* name : {"7", "7.fence", "7.stop", "4294967295", "7.tmp.123", "7.fence.tmp.123"}) {
+  for (const char* name : {"7", "7.fence", "7.stop", "4294967295", "7.tmp.123", "7.fence.tmp.123", "7.slurm", "7.job",
+                           "7.slurm.tmp.9", "7.begun.12.0"}) {
     INFO(name);
     CHECK(is_submission_file(name));
   }
   for (const char* name : {"", "x", "7.", ".fence", "7.stop.", "7.stop2", "7.tmp.", "7.tmp.x", "x.tmp.1", ".tmp.1",
-                           "7 ", "-7", "7.fence.stop"}) {
+                           "7 ", "-7", "7.fence.stop", "7.begun.1", "7.begun..1", ".begun.1.1"}) {
     INFO(name);
     CHECK_FALSE(is_submission_file(name));
   }

@@ -529,6 +529,37 @@ TEST_CASE("arguments that no job script of this version has are refused in words
   CHECK(batch.sessions().empty());
 }
 
+TEST_CASE("an element that is alone says what became of its steps and fails where some are not done") {
+  const ElementBatch batch({"true", "exit 3", "kill -9 $$", "true", "true"});
+  const ProgramOutcome some = batch.run({"pack=4", "slots=2", "alone=yes"});
+  check_status(some, 1);
+  CHECK_THAT(some.err, ContainsSubstring("allot worker (share 0): 4 tasks: 2 done, 2 not\n"));
+  const ProgramOutcome all = batch.run({"pack=4", "element=1", "alone=yes"});
+  check_status(all, 0);
+  CHECK_THAT(all.err, ContainsSubstring("allot worker (share 1): 1 task: 1 done\n"));
+  // Begun again: what has ended has ended, and still not all of it is done.
+  const ProgramOutcome again = batch.run({"pack=4", "restart=1", "alone=yes"});
+  check_status(again, 1);
+  CHECK_THAT(again.err, ContainsSubstring("4 tasks: 2 done, 2 not (2 of them done before the job was started again)"));
+  check_status(batch.run({"pack=4", "element=1", "restart=1", "alone=yes"}), 0);
+  CHECK(batch.sessions().size() == 3);
+}
+
+TEST_CASE("an element that is alone runs nothing that another one runs") {
+  Rendezvous meet;
+  meet.make_gates(1);
+  const ElementBatch batch({meet.arrive(kHere) + "; " + meet.wait_at("0"), "true"});
+  RunningProgram element(batch.element({"pack=2", "alone=yes"}));
+  meet.next_arrival("the task");
+  const ProgramOutcome other = batch.run({"pack=1", "element=1", "alone=yes"});
+  check_status(other, 1);
+  CHECK_THAT(other.err, ContainsSubstring("another worker node runs some of the steps 1 of"));
+  meet.open_gate("0");
+  check_status(element.finish(), 0);
+  CHECK(batch.fold().count(TaskState::done) == 2);
+  CHECK(batch.sessions().size() == 1);
+}
+
 TEST_CASE("an element without a submission that can be read runs nothing") {
   const ElementBatch batch({"true"});
   const std::string path = submission_file_path(batch.path(), ElementBatch::kSubmission);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "worker_node/step_claim.h"
 
+#include "worker_node/by_hand.h"
+
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,29 +16,29 @@ using test::SampleBatch;
 
 TEST_CASE("a step is run by hand by one process at a time") {
   SampleBatch sample(20);
-  CHECK_FALSE(has_claimed_steps(sample.batch()));
-  auto first = claim_steps(sample.batch(), StepRanges(0, 5));
+  CHECK_FALSE(has_claimed_steps(sample.batch().path()));
+  auto first = claim_steps(sample.batch().path(), StepRanges(0, 5));
   REQUIRE(first);
   StepRanges overlapping(10, 1);
   overlapping.append(12);
-  auto second = claim_steps(sample.batch(), overlapping);
+  auto second = claim_steps(sample.batch().path(), overlapping);
   REQUIRE(second);
   StepRanges both(4, 1);
   both.append(7);
-  auto refused = claim_steps(sample.batch(), both);
+  auto refused = claim_steps(sample.batch().path(), both);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == ErrorCode::retry_later);
   CHECK(refused.error().message.find("runs some of the steps 4 of") != std::string::npos);
-  CHECK(claim_steps(sample.batch(), StepRanges(7, 3)));  // what was refused holds nothing
+  CHECK(claim_steps(sample.batch().path(), StepRanges(7, 3)));  // what was refused holds nothing
 
   auto sessions = sessions_of(sample.batch());
   REQUIRE(sessions);
   CHECK(sessions->state == Sessions::State::alive);
   first->reset();
-  CHECK(claim_steps(sample.batch(), both));
-  CHECK(has_claimed_steps(sample.batch()));
+  CHECK(claim_steps(sample.batch().path(), both));
+  CHECK(has_claimed_steps(sample.batch().path()));
   second->reset();
-  CHECK_FALSE(has_claimed_steps(sample.batch()));
+  CHECK_FALSE(has_claimed_steps(sample.batch().path()));
   CHECK(sessions_of(sample.batch())->state == Sessions::State::gone);
 }
 
