@@ -56,6 +56,11 @@ class RunVerb final : public Verb {
     app.add_option("--timeout", timeout_, "Runtime limit of each task that does not ask for another: 90, 1h30m")
         ->type_name("TIME");
     app.add_option("--queue", queue_, "Queue of each task that does not ask for another")->type_name("NAME");
+    app.add_option(
+           "--pack", pack_,
+           "Tasks that share an element of a scheduler's job array, where the cluster has one: a number, or auto; "
+           "default: as its file says")
+        ->type_name("N|auto");
     app.add_option("--max-running", max_running_, "Tasks of the batch queued or running at once; see allot throttle")
         ->type_name("N");
     app.add_option("--priority", priority_,
@@ -89,7 +94,7 @@ class RunVerb final : public Verb {
 
   DrivingOptions driving_;
   TaskInput input_;
-  std::optional<std::string> batch_dir_, memory_, timeout_, queue_;
+  std::optional<std::string> batch_dir_, memory_, timeout_, queue_, pack_;
   std::optional<std::int64_t> cores_, max_running_, priority_;
   std::string name_;
   std::string begin_;
@@ -180,6 +185,11 @@ Result<RequestedResources> RunVerb::default_resources() const {
   }
   if (queue_ && queue_->empty()) return fail(ErrorCode::fix_request, "--queue: the name is empty");
   resources.queue = queue_.value_or("");
+  if (pack_) {
+    const bool is_number = !pack_->empty() && pack_->find_first_not_of("0123456789") == std::string::npos;
+    if (!is_number && *pack_ != "auto") return fail(ErrorCode::fix_request, "--pack: must be a number or auto");
+    resources.pass_through["pack"] = *pack_;
+  }
   return resources;
 }
 

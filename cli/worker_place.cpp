@@ -54,8 +54,7 @@ Result<void> find_element(const Variable& variable, WorkerPlace& place, std::uin
   place.job.elements = **count;
   // "0-9:3" has a step; of a list such as "1,2,7" nobody can tell from within which of its elements is which.
   place.job.id_step = **count > 1 ? std::max<std::uint64_t>(1, (**most - **least) / (**count - 1)) : 1;
-  const bool is_regular = **id >= **least && **id <= **most &&
-                          **least + place.job.id_step * (**count - 1) == **most &&
+  const bool is_regular = **id >= **least && **id <= **most && **least + place.job.id_step * (**count - 1) == **most &&
                           (**id - **least) % place.job.id_step == 0 && (!*step || **step == place.job.id_step);
   if (!is_regular) {
     return fail(ErrorCode::fix_request,
@@ -81,6 +80,7 @@ Result<WorkerPlace> find_worker_place(const Variable& variable, std::uint32_t co
   place.job.scheduler = "slurm";
   place.job.cluster = text_of(variable, "SLURM_CLUSTER_NAME");
   place.job.job_id = **job_id;
+  place.native_id = std::to_string(**job_id);
   place.job.job_name = text_of(variable, "SLURM_JOB_NAME");
   place.node = text_of(variable, "SLURMD_NODENAME");
   std::uint64_t element = 0;
@@ -103,7 +103,8 @@ Result<WorkerPlace> find_worker_place(const Variable& variable, std::uint32_t co
   place.job.workers = is_step ? **workers : 1;
   const std::uint64_t worker = is_step ? rank->value_or(0) : 0;
   if (worker >= place.job.workers) {
-    return fail(ErrorCode::fix_request, fmt::format("SLURM_PROCID is {}, and the step has {} tasks", worker, **workers));
+    return fail(ErrorCode::fix_request,
+                fmt::format("SLURM_PROCID is {}, and the step has {} tasks", worker, **workers));
   }
   place.share = element * place.job.workers + worker;
   place.job.submitted_at = begun->value_or(0);

@@ -13,10 +13,11 @@
 namespace allot::cli {
 
 struct WorkerPlace {
-  ScriptJob job;            ///< but for `tasks`, `worker_pack`, `cores` and `source`
-  std::uint64_t share = 0;  ///< below job.shares()
-  std::uint32_t cores = 1;  ///< that this process may use
-  std::string node;         ///< the scheduler's name of the node; empty: none
+  ScriptJob job;                        ///< but for `tasks`, `worker_pack`, `cores` and `source`
+  std::uint64_t share = 0;              ///< below job.shares()
+  std::uint32_t cores = 1;              ///< that this process may use
+  std::string node;                     ///< the scheduler's name of the node; empty: none
+  std::string native_id;                ///< of this element by itself
   std::optional<std::int64_t> ends_at;  ///< Unix seconds, when the job's time is over; nothing: unknown
 };
 

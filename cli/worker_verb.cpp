@@ -45,26 +45,28 @@ class WorkerVerb final : public Verb {
     return {
         {"worker [OPTIONS] FILE", "worker [OPTIONS] -- COMMAND... ::: ARGUMENT... [::: ARGUMENT...]",
          "worker [OPTIONS] --each FILE [-0] -- COMMAND...", "worker [OPTIONS] --array N -- COMMAND..."},
-        "The worker nodes of a job, one for each element of its array and each task of srun, divide the tasks among them, in "
+        "The worker nodes of a job, one for each element of its array and each task of srun, divide the tasks among "
+        "them, in "
         "order and in blocks of one size, and run them, as many at a time as each has cores. The first of them makes "
         "the batch: allot status slurm-JOBID shows it, allot output its outputs. There is no driver: nothing is run "
         "again by itself, and tasks cannot wait for others.\n\n"
-        "Once the job is over, allot resume slurm-JOBID runs what it has not (as a job array of allot's own), and allot "
+        "Once the job is over, allot resume slurm-JOBID runs what it has not (as a job array of allot's own), and "
+        "allot "
         "retry --failed what has failed. Before that, resume follows the job to its end.\n\n"
         "Exit status: 0 if all tasks of this share are done, 1 if some are not or something could not be run, 2 for "
         "wrong usage or bad input, 3 if the batch cannot be made.",
-        {{"#SBATCH --array=0-99", "a hundred elements, and in the script:"},
-         {"srun allot worker tasks.txt", "a hundredth of the file's shell lines in each"},
-         {"allot status slurm-1234", "what has become of all of them"}}};
+        {{"srun allot worker tasks.txt", "in a script with #SBATCH --array=0-99: a hundredth of the lines in each"},
+         {"allot worker --slots 8 -- gzip {} ::: *.log", "in a script without srun: eight at a time"}}};
   }
   bool takes_command() const override { return true; }
   void take_command(std::vector<std::string>&& words) override { input_.take_command(std::move(words)); }
 
   void describe(CLI::App& app) override {
     input_.describe(app);
-    app.add_option("--batch-dir", batch_dir_,
-                   "Directory for the batch, the same for all worker nodes of the job and seen by all of them; default: "
-                   "slurm-JOBID below $XDG_STATE_HOME/allot")
+    app.add_option(
+           "--batch-dir", batch_dir_,
+           "Directory for the batch, the same for all worker nodes of the job and seen by all of them; default: "
+           "slurm-JOBID below $XDG_STATE_HOME/allot")
         ->type_name("DIR");
     app.add_option("-j,--slots", slots_, "Tasks at once; default: as many as the cores here are enough for")
         ->type_name("N");
@@ -165,6 +167,8 @@ int WorkerVerb::start(const WorkerPlace& place, const ScriptBatch& batch, std::u
                                     fmt::format("element={}", place.share),
                                     fmt::format("restart={}", *restart),
                                     fmt::format("requests_ms={}", kRequestsMs),
+                                    "why=" + agent_program(place.job.scheduler),
+                                    "job=" + place.native_id,
                                     "alone=yes"};
   if (!place.node.empty()) words.push_back("node=" + place.node);
   if (place.ends_at) {

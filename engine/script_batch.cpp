@@ -96,8 +96,9 @@ bool is_batch(const std::string& path) {
 Result<void> check_plan(const BatchPlan& plan) {
   const auto refuse = [](const std::string& what) {
     return fail(ErrorCode::fix_request,
-                what + ": that takes a driver, and worker nodes in a script of one's own have none; give the tasks to "
-                       "allot submit --cluster slurm instead");
+                what +
+                    ": that takes a driver, and worker nodes in a script of one's own have none; give the tasks to "
+                    "allot submit --cluster slurm instead");
   };
   if (!plan.graph.empty()) return refuse("some tasks wait for others (after)");
   if (!plan.begins.empty()) return refuse("some tasks begin at a time (begin)");
@@ -106,10 +107,10 @@ Result<void> check_plan(const BatchPlan& plan) {
   const RequestedResources& asked = plan.groups.front().resources;
   const auto is_many = [](const auto& number) { return number && *number > 1; };
   if (!asked.queue.empty() || (asked.gpus && *asked.gpus > 0) || is_many(asked.nodes) || is_many(asked.ranks) ||
-      !asked.account.empty() || !asked.constraint.empty() ||
-      !asked.pass_through.empty()) {
+      !asked.account.empty() || !asked.constraint.empty() || !asked.pass_through.empty()) {
     return fail(ErrorCode::fix_request,
-                "the tasks ask for a queue, an account, a constraint, gpus, nodes, ranks or options: the job that this runs in has been given "
+                "the tasks ask for a queue, an account, a constraint, gpus, nodes, ranks or options: the job that this "
+                "runs in has been given "
                 "what it has; ask in its own #SBATCH lines, or give the tasks to allot submit --cluster slurm");
   }
   return {};
@@ -175,30 +176,32 @@ Result<ScriptBatch> find(const std::string& path, const ScriptJob& wanted) {
   if (!*job) return refuse("is a batch that a driver runs; name another directory with --batch-dir");
   const ScriptJob& there = **job;
   if (there.scheduler != wanted.scheduler || there.job_id != wanted.job_id || there.cluster != wanted.cluster) {
-    return refuse(fmt::format("is the batch of job {}{}, and this is job {}; name another directory with --batch-dir, "
-                              "or let allot resume finish that batch",
-                              there.job_id, there.cluster.empty() ? "" : " of cluster " + there.cluster,
-                              wanted.job_id));
+    return refuse(
+        fmt::format("is the batch of job {}{}, and this is job {}; name another directory with --batch-dir, "
+                    "or let allot resume finish that batch",
+                    there.job_id, there.cluster.empty() ? "" : " of cluster " + there.cluster, wanted.job_id));
   }
   if (there.source != wanted.source) {
-    return refuse(fmt::format("was made by this job of other tasks ({}, now {}); give each allot worker of a job a "
-                              "directory of its own with --batch-dir",
-                              there.source, wanted.source));
+    return refuse(
+        fmt::format("was made by this job of other tasks ({}, now {}); give each allot worker of a job a "
+                    "directory of its own with --batch-dir",
+                    there.source, wanted.source));
   }
   if (there.elements != wanted.elements || there.workers != wanted.workers || there.first_id != wanted.first_id ||
       there.id_step != wanted.id_step) {
-    return refuse(fmt::format("was divided among {} worker nodes, and this is one of {}; start all of them in the same "
-                              "way",
-                              there.shares(), wanted.shares()));
+    return refuse(
+        fmt::format("was divided among {} worker nodes, and this is one of {}; start all of them in the same "
+                    "way",
+                    there.shares(), wanted.shares()));
   }
   return ScriptBatch{path, there, false};
 }
 
 }  // namespace
 
-Result<ScriptBatch> find_or_make_script_batch(
-    const std::string& given, BatchInfo info, char* const* environment, ScriptJob job,
-    const std::function<Result<std::unique_ptr<TaskSource>>()>& open_source) {
+Result<ScriptBatch> find_or_make_script_batch(const std::string& given, BatchInfo info, char* const* environment,
+                                              ScriptJob job,
+                                              const std::function<Result<std::unique_ptr<TaskSource>>()>& open_source) {
   boost::system::error_code error;
   fs::path absolute = fs::absolute(given).lexically_normal();
   if (absolute.filename() == ".") absolute = absolute.parent_path();

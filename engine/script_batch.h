@@ -19,20 +19,19 @@ inline constexpr std::uint32_t kScriptSubmission = 1;  ///< all of the batch's s
 
 struct ScriptBatch {
   std::string path;
-  ScriptJob job;              ///< as it was when the batch was made
+  ScriptJob job;  ///< as it was when the batch was made
   bool is_made_here = false;
 };
 
 /// Finds the batch at `path`, or makes it of the tasks of `open_source`: the steps of one submission, divided among
-/// `job.shares()` worker nodes in their order, as evenly as blocks of one size allow. In `job` all is given but `tasks`,
-/// `worker_pack` and `cores`. Any number of processes on any hosts may do so at once: the batch is there as a whole, or not at
-/// all, and whoever comes while it is made waits.
-/// Errors: fix_request (bad input; tasks that ask for what only a driver can give, or differ in what they ask for; a
-/// directory that cannot be used; a batch of another job or of other tasks: the text says what to do), retry_later (disk
-/// full), gave_up (damaged, or interrupted).
-Result<ScriptBatch> find_or_make_script_batch(
-    const std::string& path, BatchInfo info, char* const* environment, ScriptJob job,
-    const std::function<Result<std::unique_ptr<TaskSource>>()>& open_source);
+/// `job.shares()` worker nodes in their order, as evenly as blocks of one size allow. In `job` all is given but
+/// `tasks`, `worker_pack` and `cores`. Any number of processes on any hosts may do so at once: the batch is there as a
+/// whole, or not at all, and whoever comes while it is made waits. Errors: fix_request (bad input; tasks that ask for
+/// what only a driver can give, or differ in what they ask for; a directory that cannot be used; a batch of another job
+/// or of other tasks: the text says what to do), retry_later (disk full), gave_up (damaged, or interrupted).
+Result<ScriptBatch> find_or_make_script_batch(const std::string& path, BatchInfo info, char* const* environment,
+                                              ScriptJob job,
+                                              const std::function<Result<std::unique_ptr<TaskSource>>()>& open_source);
 
 /// The job that runs the batch; nothing: a driver does. Errors: as read_script_job.
 Result<std::optional<ScriptJob>> script_job_of(const BatchDirectory& batch);

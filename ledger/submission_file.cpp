@@ -61,7 +61,8 @@ std::optional<StopRequest> request_of(std::string_view line) {
   StopRequest request;
   request.grace_milliseconds = grace.value_or(0);
   request.all = what == "all";
-  if (!grace || request.all) return grace ? std::optional(request) : std::nullopt;
+  request.is_preemption = what == "preempted";
+  if (!grace || request.all || request.is_preemption) return grace ? std::optional(request) : std::nullopt;
   const std::size_t dash = what.find('-');
   if (dash == std::string_view::npos) return std::nullopt;
   const auto first = number_of<std::uint32_t>(what.substr(0, dash));
@@ -73,7 +74,9 @@ std::optional<StopRequest> request_of(std::string_view line) {
 }
 
 std::string line_of(const StopRequest& request) {
-  const std::string what = request.all ? "all" : std::to_string(request.first) + "-" + std::to_string(request.last);
+  const std::string what = request.all             ? "all"
+                           : request.is_preemption ? "preempted"
+                                                   : std::to_string(request.first) + "-" + std::to_string(request.last);
   return what + " " + std::to_string(std::max<std::int64_t>(0, request.grace_milliseconds)) + "\n";
 }
 

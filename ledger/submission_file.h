@@ -4,7 +4,8 @@
 //
 //   N        the submission's intent, in the format of a record file; there before the scheduler is asked
 //   N.fence  a number: native jobs of earlier tries than this one are void
-//   N.stop   requests to end steps while the job lives, one a line: "FIRST-LAST GRACE_MS", or "all GRACE_MS"
+//   N.stop   requests to end steps while the job lives, one a line: "FIRST-LAST GRACE_MS", or "all GRACE_MS"; or
+//            "preempted 0": whoever ends the job from now on does so for its driver, which stops
 #pragma once
 
 #include <cstdint>
@@ -44,6 +45,7 @@ struct StopRequest {
   std::uint32_t first = 0;
   std::uint32_t last = 0;  ///< itself included
   std::int64_t grace_milliseconds = 0;
+  bool is_preemption = false;  ///< nothing is to be ended for it; if the job is, that is preemption
   friend bool operator==(const StopRequest&, const StopRequest&) = default;
 };
 

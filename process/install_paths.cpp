@@ -38,6 +38,10 @@ std::string guard_program() {
 std::string element_program() {
   return below_library(ALLOT_LIB_TO_LIBEXEC "/allot-element");
 }
+std::string agent_program(const std::string& scheduler) {
+  const std::string element = element_program();
+  return element.substr(0, element.rfind('/') + 1) + "allot-" + scheduler + "-agent";
+}
 std::string plugin_directory() {
   return below_library("allot/plugins");
 }

@@ -109,6 +109,7 @@ class Element {
   bool has_request_for(std::uint32_t step) const;
   void stop_entry(std::uint32_t index, ExitClass reason, std::int64_t grace_milliseconds);
   void stop_starting();
+  std::optional<ExitClass> ask_why();
   void end_by_scheduler();
   Result<void> open_own_records();
   void record_removed();
@@ -118,7 +119,7 @@ class Element {
   GuardOptions guard_options_;
   IntentRecord intent_;  // its ranges are let go once the element's own are known
   SlotPlace place_;
-  Fd signals_, wake_, memory_;
+  Fd signals_, wake_, memory_, step_claim_;
   SharedQueue* queue_ = nullptr;
   std::vector<Slot> slots_;
 
@@ -135,14 +136,13 @@ class Element {
   SlotFiles own_files_;                 // for these records; claimed when there is one
   std::optional<RecordWriter> own_records_;
   bool own_unsynced_ = false;
-  Fd step_claim_;  // of one that is alone
-  bool leaving_ = false;         // nothing more starts
-  bool ledger_is_gone_ = false;  // records or outputs were removed
-  bool gave_up_ = false;         // the bound of trouble has passed: what is not on disk will not be
+  bool leaving_ = false;          // nothing more starts
+  std::optional<ExitClass> why_;  // what the scheduler has said of its SIGTERM
+  bool ledger_is_gone_ = false;   // records or outputs were removed
+  bool gave_up_ = false;          // the bound of trouble has passed: what is not on disk will not be
   int status_ = 0;
-  std::string troubles_[kTroubleCount];  // empty: none
-  std::int64_t trouble_since_ = 0;
-  std::int64_t gather_until_ = 0;  // deadlines: nanoseconds of CLOCK_MONOTONIC; 0: none
+  std::string troubles_[kTroubleCount];                // empty: none
+  std::int64_t trouble_since_ = 0, gather_until_ = 0;  // deadlines: nanoseconds of CLOCK_MONOTONIC; 0: none
   std::int64_t care_at_ = 0;
   std::int64_t requests_at_ = 0;
 };

@@ -62,6 +62,12 @@ bool set_node(ElementOptions& options, std::string_view text) {
   return is_plain && text.size() <= kLongestNode && !text.starts_with('.');
 }
 
+// It becomes an argument of `why`.
+bool set_job(ElementOptions& options, std::string_view text) {
+  options.job = text;
+  return !text.starts_with('-');
+}
+
 bool set_control_groups(ElementOptions& options, std::string_view text) {
   options.control_groups = text == "auto";
   return text == "auto" || text == "none";
@@ -84,6 +90,8 @@ std::vector<Argument> known_arguments() {
       number("restart", &ElementOptions::restart, 0, 65535, "a number up to 65535"),
       {"node", set_node, "the name of a node: no slash, no space, no dot in front"},
       path("shell", &ElementOptions::shell, false),
+      path("why", &ElementOptions::why, false),
+      {"job", set_job, "the scheduler's name of a job"},
       {"cgroup", set_control_groups, "auto or none"},
       {"alone", set_alone, "yes or no"},
       milliseconds("kill_grace_ms", &ElementOptions::kill_grace_ms),

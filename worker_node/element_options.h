@@ -19,6 +19,10 @@ struct ElementOptions {
   std::uint16_t restart = 0;     ///< restart=: how often the scheduler has requeued the job by itself
   std::string node;              ///< node=: the scheduler's name of this node; empty: it is called as its host
   std::string shell = "/bin/sh";
+  /// why=: absolute path of a program that says for what reason the scheduler ends a job: PROGRAM --why JOB prints an
+  /// exit class (exit_info.h), or nothing
+  std::string why;
+  std::string job;             ///< job=: by that name
   bool control_groups = true;  ///< cgroup=auto, or cgroup=none
   bool is_alone = false;       ///< alone=yes, or alone=no: no driver looks after the steps (Element::run)
   std::int64_t kill_grace_ms = 5000;

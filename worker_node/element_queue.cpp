@@ -2,7 +2,10 @@
 // An element's side of the shared queue: steps are handed to guards, taken back, stopped, and let go when their end is
 // on disk.
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,7 +23,12 @@ namespace {
 
 constexpr std::uint32_t kMostDeathsInARow = 5;
 constexpr std::size_t kRecordsAtOnce = 200;
+constexpr std::int64_t kWhyMs = 2000;  // guards wait longer for what becomes of the tasks that SIGTERM has ended
 constexpr std::int64_t kLimitSlackMs = 60'000;  // a scheduler looks at limits now and then, and counts from earlier on
+
+bool is_for_steps(const StopRequest& request) {
+  return !request.all && !request.is_preemption;
+}
 
 }  // namespace
 
@@ -168,7 +176,7 @@ void Element::stop_starting() {
 
 bool Element::has_request_for(std::uint32_t step) const {
   return std::any_of(requests_.begin(), requests_.end(), [step](const StopRequest& request) {
-    return !request.all && step >= request.first && step <= request.last;
+    return is_for_steps(request) && step >= request.first && step <= request.last;
   });
 }
 
@@ -187,6 +195,7 @@ void Element::read_requests() {
 
 void Element::obey(const StopRequest& request) {
   requests_.push_back(request);
+  if (request.is_preemption) return;
   const auto is_meant = [&request](std::uint64_t step) {
     return request.all || (step >= request.first && step <= request.last);
   };
@@ -234,6 +243,40 @@ void Element::stop_entry(std::uint32_t index, ExitClass reason, std::int64_t gra
   if (slot.guard_pid != 0) ::kill(slot.guard_pid, SIGCONT);  // its task may have stopped it
 }
 
+// What the scheduler says of the job that it ends, by a program that asks it. Nothing: it cannot be told.
+std::optional<ExitClass> Element::ask_why() {
+  int ends[2];
+  if (options_.why.empty() || options_.job.empty() || ::pipe2(ends, O_CLOEXEC) != 0) return std::nullopt;
+  const Fd answers(ends[0]);
+  Fd asks(ends[1]);
+  const pid_t pid = ::fork();
+  if (pid < 0) return std::nullopt;
+  if (pid == 0) {
+    sigset_t none;
+    sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::signal(SIGPIPE, SIG_DFL);
+    ::dup2(asks.get(), STDOUT_FILENO);
+    ::execl(options_.why.c_str(), options_.why.c_str(), "--why", options_.job.c_str(), nullptr);
+    ::_exit(127);
+  }
+  asks.reset();
+  std::string text;
+  char bytes[256];
+  for (const std::int64_t until = after(monotonic_ns(), kWhyMs);;) {
+    const auto left = static_cast<int>(std::max<std::int64_t>(0, (until - monotonic_ns()) / 1'000'000));
+    pollfd wait = {answers.get(), POLLIN, 0};
+    const int ready = ::poll(&wait, 1, left);
+    if (ready < 0 && errno == EINTR) continue;
+    const ssize_t n = ready > 0 ? ::read(answers.get(), bytes, sizeof bytes) : -1;
+    if (n <= 0) break;
+    text.append(bytes, static_cast<std::size_t>(n));
+  }
+  ::kill(pid, SIGKILL);  // it has said all, or takes too long
+  ::waitpid(pid, nullptr, 0);
+  return exit_class_from_string(text.substr(0, text.find('\n')));
+}
+
 // SIGTERM: the scheduler ends the job. It does not say why.
 void Element::end_by_scheduler() {
   queue_->scheduler.store(kSchedulerTerm);  // first: a guard that is stopped by a request says why its job ends
@@ -244,7 +287,14 @@ void Element::end_by_scheduler() {
   const std::int64_t slack = std::min(kLimitSlackMs, allocation / 2);
   if (allocation > 0 && monotonic_ns() - begun_ >= after(0, allocation - slack)) reason = ExitClass::timed_out;
   const bool has_all = std::any_of(requests_.begin(), requests_.end(), [](const StopRequest& r) { return r.all; });
-  if (has_all) reason = ExitClass::killed;
+  const bool is_preempted =
+      std::any_of(requests_.begin(), requests_.end(), [](const StopRequest& r) { return r.is_preemption; });
+  if (has_all) {
+    reason = ExitClass::killed;
+  } else if (reason == ExitClass::preempted && !is_preempted && !live_.empty()) {
+    if (!why_) why_ = ask_why().value_or(reason);  // once, though it may signal more than once
+    reason = *why_;
+  }
   const std::int64_t grace = std::min(options_.kill_grace_ms, options_.term_grace_ms);
   for (const std::uint32_t index : live_) {
     const bool is_asked_for = has_request_for(queue_->entries[index].step);

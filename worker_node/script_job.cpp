@@ -29,12 +29,18 @@ std::string script_job_path(const std::string& batch_path, std::uint32_t submiss
 }
 
 Result<void> write_script_job(const std::string& batch_path, std::uint32_t submission, const ScriptJob& job) {
-  const json text = {{"scheduler", job.scheduler}, {"cluster", ledger::text_to_json(job.cluster)},
-                     {"job_id", job.job_id},       {"job_name", ledger::text_to_json(job.job_name)},
-                     {"is_array", job.is_array},   {"first_id", job.first_id},
-                     {"id_step", job.id_step},     {"elements", job.elements},
-                     {"workers", job.workers},     {"worker_pack", job.worker_pack},
-                     {"tasks", job.tasks},         {"cores", job.cores},
+  const json text = {{"scheduler", job.scheduler},
+                     {"cluster", ledger::text_to_json(job.cluster)},
+                     {"job_id", job.job_id},
+                     {"job_name", ledger::text_to_json(job.job_name)},
+                     {"is_array", job.is_array},
+                     {"first_id", job.first_id},
+                     {"id_step", job.id_step},
+                     {"elements", job.elements},
+                     {"workers", job.workers},
+                     {"worker_pack", job.worker_pack},
+                     {"tasks", job.tasks},
+                     {"cores", job.cores},
                      {"submitted_at", job.submitted_at},
                      {"source", ledger::text_to_json(job.source)}};
   return write_file_durably(script_job_path(batch_path, submission), text.dump(2) + "\n");

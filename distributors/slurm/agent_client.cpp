@@ -49,11 +49,6 @@ Fault no_agent(const std::string& what) {
 
 }  // namespace
 
-std::string agent_program() {
-  const std::string guard = guard_program();
-  return guard.substr(0, guard.rfind('/') + 1) + "allot-slurm-agent";
-}
-
 Result<void> AgentClient::start(Milliseconds timeout) {
   std::unique_lock lock(mutex_);
   is_stopped_ = false;
@@ -107,7 +102,7 @@ Result<void> AgentClient::launch(std::unique_lock<std::mutex>& lock, Millisecond
   words_.reset(::memfd_create("allot-slurm-agent", MFD_CLOEXEC));
   if (!words_) return fail(errno_error(errno, "a file for what the Slurm agent says"));
 
-  const std::string program = agent_program();
+  const std::string program = agent_program("slurm");
   std::string name = program;
   char* argv[] = {name.data(), nullptr};
   std::vector<std::string> variables;

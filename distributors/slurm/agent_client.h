@@ -80,7 +80,4 @@ class AgentClient {
   Spawner spawner_;
 };
 
-/// The program; it lies beside the guard.
-std::string agent_program();
-
 }  // namespace allot::slurm

@@ -5,6 +5,8 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <mutex>
 #include <string>
@@ -12,6 +14,7 @@
 #include <thread>
 
 #include "distributors/slurm/agent_json.h"
+#include "distributors/slurm/native_state.h"
 #include "distributors/slurm/slurm_api.h"
 
 namespace {
@@ -69,9 +72,22 @@ void serve(const std::string& line) {
   reply(answer);
 }
 
+// For an element whose job is being ended: its exit class, in a line on stdout.
+int tell_why(const char* job) {
+  open_library();
+  const Answer<JobRecord> record = load_job(static_cast<std::uint32_t>(std::strtoul(job, nullptr, 10)));
+  if (!record) {
+    std::fprintf(stderr, "allot-slurm-agent: job %s: %s\n", job, record.error().text.c_str());
+    return 1;
+  }
+  if (const auto reason = reason_of_end(record->state)) std::puts(std::string(allot::to_string(*reason)).c_str());
+  return 0;
+}
+
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc == 3 && std::string(argv[1]) == "--why") return tell_why(argv[2]);
   std::signal(SIGPIPE, SIG_IGN);
   open_library();
   reply({{"id", 0}, {"value", "ready"}});

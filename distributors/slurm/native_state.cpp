@@ -158,6 +158,14 @@ NativeState native_state(std::uint32_t state) {
   return known;
 }
 
+std::optional<ExitClass> reason_of_end(std::uint32_t state) {
+  const std::uint32_t base = state & kBase;
+  if (base >= kStates.size() || (state & (kRequeue | kRequeueHold | kSpecialExit)) != 0) return std::nullopt;
+  const StateRow& row = kStates[base];
+  if (row.phase != NativePhase::ended || row.exit_class == ExitClass::lost) return std::nullopt;
+  return row.exit_class;
+}
+
 PendingReason pending_reason(std::uint32_t reason, const std::string& description) {
   PendingReason answer;
   answer.name = reason_name(reason);

@@ -27,6 +27,8 @@ struct NativeState {
   ExitClass exit_class = ExitClass::lost;
 };
 NativeState native_state(std::uint32_t state);
+/// Why a job's processes are being ended that is in this state; nothing: it does not say so, as one that runs.
+std::optional<ExitClass> reason_of_end(std::uint32_t state);
 
 struct PendingReason {
   std::string name;       ///< as squeue shows it

@@ -3,6 +3,7 @@
 
 #include "distributors/slurm/agent_client.h"
 #include "distributors/slurm/slurm_distributor.h"
+#include "process/install_paths.h"
 #include "protocol/plugin.h"
 #include "worker_node/environment_node.h"
 
@@ -20,8 +21,9 @@ class SlurmPlugin final : public Plugin {
   ProbeResult probe(const ClusterConfig& config) const override {
     auto settings = slurm_settings(config);
     if (!settings) return {false, settings.error().message};
-    if (::access(agent_program().c_str(), X_OK) != 0) {
-      return {false, agent_program() + " is missing: allot was built without libslurm, or is to be installed again"};
+    const std::string program = agent_program("slurm");
+    if (::access(program.c_str(), X_OK) != 0) {
+      return {false, program + " is missing: allot was built without libslurm, or is to be installed again"};
     }
     AgentClient agent(settings->configuration);
     if (auto started = agent.start(kProbeTimeout); !started) return {false, started.error().message};

@@ -214,6 +214,23 @@ Answer<Accepted> submit_job(const JobRequest& given) {
   return accepted;
 }
 
+Answer<JobRecord> load_job(std::uint32_t job_id) {
+  job_info_msg_t* jobs = nullptr;
+  errno = 0;
+  if (const int rc = ::slurm_load_job(&jobs, job_id, SHOW_ALL); rc != 0) return failed(rc);
+  JobRecord record;
+  bool is_found = false;
+  // Asked for an array's first element it answers with all of them.
+  for (std::uint32_t i = 0; i < jobs->record_count; ++i) {
+    if (jobs->job_array[i].job_id != job_id) continue;
+    record = record_of(jobs->job_array[i]);
+    is_found = true;
+  }
+  ::slurm_free_job_info_msg(jobs);
+  if (!is_found) return tl::unexpected(Fault{ESLURM_INVALID_JOB_ID, "the controller does not know it"});
+  return record;
+}
+
 Answer<JobTable> load_jobs(const std::string& prefix) {
   job_info_msg_t* jobs = nullptr;
   errno = 0;

@@ -24,6 +24,8 @@ void open_library();
 Answer<ControllerInfo> controller_info();
 bool controller_answers();  ///< slurm_ping: at once, where other calls wait 9 s
 Answer<Accepted> submit_job(const JobRequest& request);
+/// One job, or one element of an array by the id of its own.
+Answer<JobRecord> load_job(std::uint32_t job_id);
 /// This user's jobs whose name begins with `prefix`.
 Answer<JobTable> load_jobs(const std::string& prefix);
 /// `job`: "12", "12_3" or "12_[3-5,9]". With `only_script` nothing but the element's own process gets the signal.

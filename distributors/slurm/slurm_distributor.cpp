@@ -104,11 +104,23 @@ Result<void> SlurmDistributor::stop() {
   }
   life_ = Life::stopping;
   const auto deadline = Clock::now() + settings_.kill_grace + kStopBound;
+  changed_.wait_until(lock, deadline, [this] { return sends_ == 0; });
   std::set<std::uint32_t> jobs;
+  std::vector<std::pair<std::string, std::uint32_t>> submissions;  // path of the batch, number
   for (const auto& [entry, job] : jobs_) {
-    if (job.sending.job_id && book_.entry(entry).unfinished > 0) jobs.insert(*job.sending.job_id);
+    const RunBook::Entry& known = book_.entry(entry);
+    if (!job.sending.job_id || known.unfinished == 0) continue;
+    jobs.insert(*job.sending.job_id);
+    submissions.emplace_back(book_.batch(known.batch).directory.path(), known.submission.number);
   }
   lock.unlock();
+  // So that an element takes what comes for what it is. Where it cannot be written, it hears that its job was
+  // cancelled, and believes that.
+  for (const auto& [path, number] : submissions) {
+    StopRequest by_us;
+    by_us.is_preemption = true;
+    static_cast<void>(append_stop_requests(path, number, {by_us}));
+  }
   const bool all = end_jobs(jobs, deadline);
   lock.lock();
   // What ran was ended by its worker nodes, which say so in the records.
@@ -256,6 +268,8 @@ Result<std::map<std::string, Termination>> SlurmDistributor::terminate_task_inst
         for (std::uint64_t position = first; position < last; ++position) {
           runs = runs || cells[position].phase == TaskPhase::running;
         }
+        // To end a job of the user's own would end their script, unless it has not begun.
+        runs = runs || (job->sending.is_users_own && !job->waiting.contains(element));
         const auto view = job->elements.find(element);
         runs = runs || (view != job->elements.end() && view->second.state.phase == NativePhase::running);
         (wholly.contains(element) && !runs ? cancelled : told).append(element);

@@ -101,6 +101,7 @@ class SlurmDistributor final : public BookDistributor {
   bool is_record_time_ = false, is_poll_time_ = false;
   std::chrono::milliseconds poll_interval_{0};
   std::uint64_t polls_ = 0;  // that were answered
+  std::uint32_t sends_ = 0;  // submissions whose answer is awaited
   std::string trouble_;      // why the controller cannot be asked now
   double ended_seconds_ = 0;
   std::uint64_t ended_tasks_ = 0;

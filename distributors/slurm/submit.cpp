@@ -12,6 +12,7 @@
 #include "ledger/submission_file.h"
 #include "process/fault_point.h"
 #include "process/fd.h"
+#include "process/install_paths.h"
 
 namespace allot::slurm {
 namespace {
@@ -66,7 +67,8 @@ std::string SlurmDistributor::script_of(const Submission& submission, const Send
          " submission=" + number(submission.number) + " try=" + number(sending.try_number) +
          " pack=" + number(static_cast<std::int64_t>(sending.layout.pack)) + " slots=" + number(sending.layout.slots) +
          " element=\"${SLURM_ARRAY_TASK_ID:-0}\"" +
-         " restart=\"${SLURM_RESTART_COUNT:-0}\" node=\"${SLURMD_NODENAME:-}\"" + " shell=" + quoted(settings_.shell) +
+         " restart=\"${SLURM_RESTART_COUNT:-0}\" node=\"${SLURMD_NODENAME:-}\"" +
+         " why=" + quoted(agent_program("slurm")) + " job=\"${SLURM_JOB_ID:-}\"" + " shell=" + quoted(settings_.shell) +
          " kill_grace_ms=" + number(settings_.kill_grace.count()) +
          " allocation_ms=" + number(std::int64_t{request.minutes.value_or(0)} * 60'000) +
          " term_grace_ms=" + number(std::min<std::int64_t>(term_grace, 20'000)) +
@@ -238,9 +240,23 @@ Result<void> SlurmDistributor::send(std::uint32_t entry) {
   }
   if (auto written = write_sending(batch_path, submission.number, sending); !written) return take_back(written.error());
   ALLOT_FAULT_POINT("slurm_before_send");
+  // A stop that has begun knows every job that there is to end.
+  lock.lock();
+  if (life_ != Life::running) {
+    lock.unlock();
+    static_cast<void>(::unlink((submission_file_path(batch_path, submission.number) + ".slurm").c_str()));
+    return take_back(gone("submit", true));
+  }
+  ++sends_;
+  lock.unlock();
   auto accepted = agent_.submit(*request, settings_.answer_timeout);
   ALLOT_FAULT_POINT("slurm_after_send");
-  if (accepted) return accept(entry, accepted->job_id);
+  const Result<void> kept = accepted ? accept(entry, accepted->job_id) : Result<void>();
+  lock.lock();
+  --sends_;
+  changed_.notify_all();
+  lock.unlock();
+  if (accepted) return kept;
   const Fault& fault = accepted.error();
   const std::string head = "Slurm did not take submission \"" + submission.token + "\": ";
   if (!is_ambiguous(fault.number)) {

@@ -39,8 +39,8 @@ TEST_CASE("every verb has help with usage, options, examples that name it, and i
     }
   }
   CHECK(names == std::set<std::string>{"run", "submit", "resume", "status", "output", "cancel", "retry", "hold",
-                                       "release", "throttle", "explain", "list", "wait", "remove", "add", "clusters",
-                                       "driver", "docs"});
+                                       "release", "throttle", "explain", "list", "wait", "remove", "add", "worker",
+                                       "clusters", "driver", "docs"});
 }
 
 TEST_CASE("options tell whether they take a value") {

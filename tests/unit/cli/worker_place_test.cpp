@@ -21,9 +21,15 @@ Result<cli::WorkerPlace> place_in(const Variables& variables, std::uint32_t core
 }
 
 Variables element(const char* id, const char* least, const char* most, const char* step, const char* count) {
-  return {{"SLURM_JOB_ID", "77"},          {"SLURM_ARRAY_JOB_ID", "70"},     {"SLURM_ARRAY_TASK_ID", id},
-          {"SLURM_ARRAY_TASK_MIN", least}, {"SLURM_ARRAY_TASK_MAX", most},   {"SLURM_ARRAY_TASK_STEP", step},
-          {"SLURM_ARRAY_TASK_COUNT", count}, {"SLURM_JOB_NAME", "my job"}, {"SLURM_CLUSTER_NAME", "lab"}};
+  return {{"SLURM_JOB_ID", "77"},
+          {"SLURM_ARRAY_JOB_ID", "70"},
+          {"SLURM_ARRAY_TASK_ID", id},
+          {"SLURM_ARRAY_TASK_MIN", least},
+          {"SLURM_ARRAY_TASK_MAX", most},
+          {"SLURM_ARRAY_TASK_STEP", step},
+          {"SLURM_ARRAY_TASK_COUNT", count},
+          {"SLURM_JOB_NAME", "my job"},
+          {"SLURM_CLUSTER_NAME", "lab"}};
 }
 
 }  // namespace

@@ -43,12 +43,12 @@ Result<ScriptBatch> make_of(const std::string& path, const std::string& text) {
   TempDirectory directory;
   const std::string file = directory / "tasks";
   put_file(file, text);
-  return find_or_make_script_batch(
-      path, BatchInfo{}, ::environ, job_of(2), [&file]() -> Result<std::unique_ptr<TaskSource>> {
-        auto reader = DelimitedReader::open(file, '\n');
-        if (!reader) return fail(reader.error());
-        return make_line_source(std::move(*reader), LineFormat::detect, "/");
-      });
+  return find_or_make_script_batch(path, BatchInfo{}, ::environ, job_of(2),
+                                   [&file]() -> Result<std::unique_ptr<TaskSource>> {
+                                     auto reader = DelimitedReader::open(file, '\n');
+                                     if (!reader) return fail(reader.error());
+                                     return make_line_source(std::move(*reader), LineFormat::detect, "/");
+                                   });
 }
 
 std::size_t entries_in(const std::string& path) {
