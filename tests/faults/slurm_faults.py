@@ -9,162 +9,14 @@ import argparse
 import contextlib
 import json
 import os
-import pathlib
+import random
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "slurm_cluster"))
-from slurm_cluster import SlurmCluster, wait_until  # noqa: E402
-
-PATIENCE = 120
-
-
-class Violation(Exception):
-    """What does not hold."""
-
-
-def demand(condition, text):
-    if not condition:
-        raise Violation(text)
-
-
-class Bench:
-    """A place for a batch, a cluster's file, and the programs."""
-
-    def __init__(self, build, cluster, **parameters):
-        self.cluster = cluster
-        self.allot = pathlib.Path(build) / "bin/allot"
-        self.root = pathlib.Path(tempfile.mkdtemp(prefix="allot-slurm-faults-"))
-        self.batch = self.root / "batch"
-        settings = {"slurm_conf": f"{cluster.directory}/slurm.conf", "record_interval": "50ms", "shortest_poll": "300ms",
-                    "longest_poll": "1s", "requests_per_minute": 600, "record_patience": "1s", "kill_grace": "1s",
-                    "answer_timeout": "15s", "ambiguity_window": "5s", **parameters}
-        lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
-        clusters = self.root / "config/allot/clusters"
-        clusters.mkdir(parents=True)
-        retry = "[retry]\nnode_failed = 2\npreempted = 2\nlost = 1\nexclude_node_after = 0\n"
-        (clusters / "lab.toml").write_text('plugin = "slurm"\n[parameters]\n' + "\n".join(lines) + "\n" + retry)
-        self.environment = dict(cluster.environment, XDG_CONFIG_HOME=str(self.root / "config"),
-                                XDG_STATE_HOME=str(self.root / "state"), HOME=str(self.root))
-        self.children = []
-        self.said = {}  # by child: what of its output was read before its end
-        # Whoever reads from a gate waits until something is written into it. This process has both open for reading,
-        # too, so that nobody waits for the other end or sees one that is closed.
-        self.gates = {}
-        for name in ("gate", "never"):
-            os.mkfifo(self.root / name)
-            self.gates[name] = os.open(self.root / name, os.O_RDWR)
-
-    def start(self, *words):
-        child = subprocess.Popen([str(self.allot), *map(str, words)], env=self.environment, stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.root)
-        self.children.append(child)
-        return child
-
-    def run(self, *words, seconds=PATIENCE):
-        return self.start("run", "--cluster", "lab", "--batch-dir", self.batch, *words)
-
-    def lines(self, *tasks):
-        path = self.root / "tasks.jsonl"
-        path.write_text("".join(json.dumps(task) + "\n" for task in tasks))
-        return path
-
-    def end_of(self, child, seconds=PATIENCE):
-        try:
-            text, _ = child.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired as error:
-            raise Violation(f"allot did not end within {seconds} s; {self.told()}") from error
-        return child.returncode, self.said.get(child, "") + text
-
-    def tasks(self):
-        done = subprocess.run([str(self.allot), "status", str(self.batch), "--tasks", "--json"], env=self.environment,
-                              capture_output=True, text=True, timeout=60, check=False)
-        return {task["step"]: task for task in map(json.loads, done.stdout.splitlines())}
-
-    def told(self):
-        return subprocess.run([str(self.allot), "status", str(self.batch)], env=self.environment, capture_output=True,
-                              text=True, timeout=60, check=False).stdout
-
-    def why(self, step):
-        return subprocess.run([str(self.allot), "status", str(self.batch), "--why", str(step)], env=self.environment,
-                              capture_output=True, text=True, timeout=60, check=False).stdout
-
-    def effects(self):
-        """What tasks have left in the file `effects`: a line for each run of each."""
-        path = self.root / "effects"
-        return path.read_text().split() if path.exists() else []
-
-    def wait_at_gate(self):
-        """For a task: a shell command that ends when the gate is opened."""
-        return f"read line < {self.root}/gate"
-
-    def wait_for_ever(self):
-        return f"read line < {self.root}/never"
-
-    def open_gate(self):
-        os.write(self.gates["gate"], b"\n" * 1000)  # a line for each who waits, now or later
-
-    def wait_for_words(self, child, words):
-        """Until the child has said them."""
-        said = self.said.setdefault(child, "")
-        while words not in said:
-            line = child.stdout.readline()
-            demand(line, f"allot ended without saying {words!r}: {said}")
-            said += line
-            self.said[child] = said
-
-    def effect(self, text):
-        return f"echo {text} >> {self.root}/effects"
-
-    def jobs(self):
-        return self.cluster.run("squeue", "-h", "-o", "%i", "--me", check=False).split()
-
-    def wait_for_effect(self, text, count=1):
-        wait_until(f"the effect {text}", PATIENCE, lambda: self.effects().count(text) >= count)
-
-    def close(self):
-        for child in self.children:
-            if child.poll() is None:
-                child.kill()
-                child.wait()
-        self.cluster.run("scancel", "--me", check=False)
-        for gate in self.gates.values():
-            os.close(gate)
-        # The next test begins with an empty queue.
-        wait_until("an empty queue", PATIENCE, lambda: not self.jobs())
-        shutil.rmtree(self.root, ignore_errors=True)
-
-
-def each_ran_once(bench, names):
-    effects = bench.effects()
-    for name in names:
-        demand(effects.count(name) == 1, f"{name} ran {effects.count(name)} times; {bench.told()}")
-
-
-def classes(bench):
-    return {step: (task["state"], task.get("exit_class")) for step, task in bench.tasks().items()}
-
-
-def kill_all_of(bench, *programs):
-    """Elements and their guards, which are forked from them, have the batch's path among their words. They are stopped
-    first: none is to write down that it has seen the other's end."""
-    mine = str(bench.batch).encode()
-    found = []
-    for path in pathlib.Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            name = (path / "comm").read_bytes().strip()
-            if mine in (path / "cmdline").read_bytes() and name in programs:
-                found.append(int(path.name))
-    for signal_number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal_number)
-
-
-# ---- the tests
+from slurm_bench import (PATIENCE, Bench, SlurmCluster, Violation, classes, demand, each_ran_once, kill_all_of, node_of_the_job,
+                         script_of, states_of, take_the_node, wait_until)
 
 
 def hung_controller(bench):
@@ -402,30 +254,6 @@ def packed_cancel(bench):
     demand("t3" not in bench.effects(), f"{bench.effects()}")
 
 
-def script_of(bench, *lines, **options):
-    """Submits a script of the user's own; returns the id of its job."""
-    script = bench.root / "job.sh"
-    wanted = "".join(f"#SBATCH --{key.replace('_', '-')}={value}\n" for key, value in options.items())
-    script.write_text(f"#!/bin/sh\n{wanted}#SBATCH --output={bench.root}/out.%a\n" + "\n".join(lines) + "\n")
-    done = subprocess.run(["sbatch", "--parsable", str(script)], env=bench.environment, cwd=bench.root, text=True,
-                          capture_output=True, timeout=60, check=True)
-    return done.stdout.strip()
-
-
-def states_of(bench, job, elements):
-    """What the accounting has of the elements, once all of them are in it with their end."""
-    names = [f"{job}_{element}" for element in elements]
-    states = {}
-
-    def all_ended():
-        told = bench.cluster.run("sacct", "-X", "-n", "-P", "-j", job, "-o", "jobid,state").splitlines()
-        states.update(line.split("|") for line in told)
-        return all(states.get(name) in ("COMPLETED", "FAILED") for name in names)
-
-    wait_until(f"the end of job {job} in the accounting", PATIENCE, all_ended)
-    return [states[name] for name in names]
-
-
 def own_script(bench):
     """`srun allot worker` in an array of the user's own, with no distributor: each task once, and the job says so."""
     (bench.root / "tasks.txt").write_text("".join(f"echo said {i}; {bench.effect(f't{i}')}; [ {i} != 7 ]\n" for i in range(20)))
@@ -481,12 +309,130 @@ def own_script_killed(bench):
     demand(bench.effects().count("t0") == 2, f"{bench.effects()}")
 
 
+def preempted(bench):
+    """A job of a higher tier takes the node: the run was preempted, and the task runs again as another attempt."""
+    command = f"{bench.effect('t')}; [ $ALLOT_ATTEMPT != 1 ] || {bench.wait_for_ever()}"
+    child = bench.run("--queue", "scav", "--", "sh", "-c", command)
+    bench.wait_for_effect("t")
+    take_the_node(bench)
+    status, text = bench.end_of(child)
+    bench.open_gate()
+    demand(status == 0, f"exit status {status}: {text}\n{bench.why(0)}")
+    demand(bench.effects().count("t") == 2, f"{bench.effects()}")
+    demand("preempted" in bench.why(0), bench.why(0))
+    demand(bench.tasks()[0]["attempt"] == 2, f"{bench.tasks()[0]}")
+
+
+def own_script_requeued(bench):
+    """Slurm puts a preempted script back and starts it again: what has an end is not run again, what has none is."""
+    (bench.root / "tasks.txt").write_text(f"{bench.effect('t0')}; [ -e {bench.root}/again ] || {bench.wait_for_ever()}\n{bench.effect('t1')}\n")
+    script_of(bench, f"{bench.allot} worker --cluster lab --batch-dir {bench.batch} --slots 1 tasks.txt", partition="scav", requeue=None)
+    bench.wait_for_effect("t0")
+    (bench.root / "again").touch()
+    take_the_node(bench)
+    bench.wait_for_effect("t1")
+    bench.open_gate()
+    wait_until("an empty queue", PATIENCE, lambda: not bench.jobs())
+    ends = classes(bench)
+    demand(ends[0][1] == "done" and ends[1][1] == "done", f"{ends} {bench.why(0)}")
+    demand(bench.effects() == ["t0", "t0", "t1"], f"{bench.effects()}")
+    # Slurm leaves a job that it puts back no time to write: the first run has a beginning and no end, the second a record of its own.
+    demand("run 2" in bench.why(0), bench.why(0))
+
+
+def out_of_memory(bench):
+    """A task above its memory, by itself and by a child of it: out_of_memory, and its neighbour in the element is done."""
+    eater = ["python3", "-c", "x = bytearray(400 << 20); print(len(x))"]
+    asked = {"memory": "60M", "options": {"pack": "3", "pack_slots": "1"}}
+    tasks = bench.lines({"command": eater, "resources": asked}, {"command": "python3 -c 'x = bytearray(400 << 20)'; exit 3", "resources": asked},
+                        {"command": "true", "resources": asked})
+    status, text = bench.end_of(bench.run(tasks, "--retry", "out_of_memory=0"))
+    told = classes(bench)
+    demand([told[i][1] for i in range(3)] == ["out_of_memory", "out_of_memory", "done"], f"{told}: {text}")
+
+
+def exit_statuses(bench):
+    """What ends like a kill and is none, and kills: each is told as what it was."""
+    tasks = bench.lines({"command": "exit 137"}, {"command": "kill -9 $$"}, {"command": "kill -SEGV $$"}, {"command": "exit 255"})
+    bench.end_of(bench.run(tasks, "--retry", "error=0"))
+    told = bench.tasks()
+    ends = [(told[i]["exit_class"], told[i]["exit_code"], told[i]["signal"]) for i in range(4)]
+    demand(ends == [("error", 137, None), ("signaled", None, 9), ("signaled", None, 11), ("error", 255, None)], f"{ends}")
+
+
+def drained_node(bench):
+    """A node is drained under a running task: that ends as it would have, and the next ones run elsewhere."""
+    child = bench.run("--queue", "main", bench.lines({"name": "a", "command": f"{bench.effect('t0')}; {bench.wait_at_gate()}"},
+                                  {"command": bench.effect("t1"), "after": ["a"]}))
+    bench.wait_for_effect("t0")
+    node = node_of_the_job(bench)
+    bench.cluster.run("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
+    try:
+        bench.open_gate()
+        status, text = bench.end_of(child)
+    finally:
+        bench.cluster.run("scontrol", "update", f"nodename={node}", "state=resume", check=False)
+        bench.cluster.wait_for_nodes()
+    demand(status == 0, f"exit status {status}: {text}")
+    each_ran_once(bench, ["t0", "t1"])
+    demand(node not in bench.why(1), bench.why(1))
+
+
+def random_kills(bench):
+    """The driver is killed at twenty moments drawn from a seed: nothing is forgotten, nothing is submitted or run twice."""
+    moments = random.Random(20261128)
+    root = bench.batch
+    for round_number in range(20):
+        bench.batch = root.with_name(f"batch{round_number}")
+        child = bench.run("--array", 6, "--", "sh", "-c", bench.effect(f"r{round_number}t$ALLOT_ARRAY_STEP_ID"))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(moments.uniform(0, 1.2))
+        child.kill()
+        bench.end_of(child)
+        if not (bench.batch / "batch.json").exists():
+            continue  # killed before there was a batch
+        status, text = bench.end_of(bench.start("resume", bench.batch), 200)
+        if status == 2 and "never" in text:
+            demand(f"r{round_number}t0" not in bench.effects(), f"round {round_number}: {text}: {bench.effects()}")
+            continue  # killed before all of its tasks were there
+        demand(status == 0, f"round {round_number}: exit status {status}: {text}")
+        each_ran_once(bench, [f"r{round_number}t{i}" for i in range(6)])
+
+
+def reused_id(bench):
+    """slurmctld loses its state while a task runs, and gives its id to a job of somebody else's: that one is not taken for
+    it, nor touched."""
+    child = bench.run("--", "sh", "-c", f"{bench.effect('t')}; [ $ALLOT_ATTEMPT != 1 ] || {bench.wait_for_ever()}")
+    bench.wait_for_effect("t")
+    lost = json.loads((bench.batch / "submissions/1.slurm").read_text())["job_id"]
+    os.kill(child.pid, signal.SIGSTOP)  # it looks again when the other job is there
+    bench.cluster.kill("slurmctld")
+    shutil.rmtree(bench.cluster.directory / "ctld")
+    (bench.cluster.directory / "ctld").mkdir()
+    bench.cluster.start_daemon("slurmctld")
+    bench.cluster.wait_for_nodes()
+    other = 0
+    while other < lost:
+        lines = [bench.effect("foreign"), bench.wait_at_gate(), bench.effect("foreign_ended")] if other == lost - 1 else ["true"]
+        other = int(script_of(bench, *lines, partition="slots4"))
+    demand(other == lost, f"the controller went on from {other}: its state was not lost")
+    bench.wait_for_effect("foreign")
+    os.kill(child.pid, signal.SIGCONT)
+    status, text = bench.end_of(child)
+    demand(status == 0, f"exit status {status}: {text}\n{bench.why(0)}")
+    demand(bench.effects().count("t") == 2, f"{bench.effects()}")
+    demand("lost" in bench.why(0) or "node_failed" in bench.why(0) or "preempted" in bench.why(0), bench.why(0))
+    bench.open_gate()
+    bench.wait_for_effect("foreign_ended")
+
+
 TESTS = {test.__name__: test for test in (hung_controller, restarted_controller, killed_driver, driver_away, killed_before_send,
                                           killed_after_send, killed_before_verdict,
                                           killed_element_before_publish, killed_element_published,
                                           removal_killed_before, removal_killed_after, failed_node, killed_element, timed_out, scancelled,
                                           impossible, without_accounting, packed_cancel, own_script,
-                                          own_script_resumed, own_script_killed)}
+                                          own_script_resumed, own_script_killed, own_script_requeued, preempted,
+                                          out_of_memory, exit_statuses, drained_node, random_kills, reused_id)}
 
 
 def main():
