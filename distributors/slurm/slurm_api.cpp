@@ -26,6 +26,9 @@ auto job_id_of(const R& r, long) -> decltype(static_cast<std::uint32_t>(r.step_i
   return r.step_id.job_id;
 }
 
+// This cluster alone: for its federation libslurm asks a second time, with each call.
+constexpr std::uint16_t kShown = SHOW_ALL | SHOW_LOCAL;
+
 // The number is errno's since 24.11, which has no slurm_get_errno; before, errno is what slurm_get_errno reads.
 Fault last_fault(int returned) {
   const int number = returned > 0 ? returned : errno;
@@ -217,7 +220,7 @@ Answer<Accepted> submit_job(const JobRequest& given) {
 Answer<JobRecord> load_job(std::uint32_t job_id) {
   job_info_msg_t* jobs = nullptr;
   errno = 0;
-  if (const int rc = ::slurm_load_job(&jobs, job_id, SHOW_ALL); rc != 0) return failed(rc);
+  if (const int rc = ::slurm_load_job(&jobs, job_id, kShown); rc != 0) return failed(rc);
   JobRecord record;
   bool is_found = false;
   // Asked for an array's first element it answers with all of them.
@@ -234,7 +237,7 @@ Answer<JobRecord> load_job(std::uint32_t job_id) {
 Answer<JobTable> load_jobs(const std::string& prefix) {
   job_info_msg_t* jobs = nullptr;
   errno = 0;
-  if (const int rc = ::slurm_load_job_user(&jobs, ::getuid(), SHOW_ALL); rc != 0) return failed(rc);
+  if (const int rc = ::slurm_load_job_user(&jobs, ::getuid(), kShown); rc != 0) return failed(rc);
   JobTable table;
   table.as_of = jobs->last_update;
   for (std::uint32_t i = 0; i < jobs->record_count; ++i) {
@@ -286,9 +289,9 @@ Answer<bool> hold_job(const std::string& id, bool hold) {
 Answer<std::vector<Partition>> load_partitions() {
   partition_info_msg_t* partitions = nullptr;
   errno = 0;
-  if (const int rc = ::slurm_load_partitions(0, &partitions, 0); rc != 0) return failed(rc);
+  if (const int rc = ::slurm_load_partitions(0, &partitions, SHOW_LOCAL); rc != 0) return failed(rc);
   node_info_msg_t* nodes = nullptr;
-  if (const int rc = ::slurm_load_node(0, &nodes, SHOW_ALL); rc != 0) {
+  if (const int rc = ::slurm_load_node(0, &nodes, kShown); rc != 0) {
     const auto fault = failed(rc);
     ::slurm_free_partition_info_msg(partitions);
     return fault;

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 from slurm_bench import (PATIENCE, Bench, SlurmCluster, Violation, classes, demand, each_ran_once, kill_all_of, node_of_the_job,
                          script_of, states_of, take_the_node, wait_until)
@@ -378,6 +379,30 @@ def drained_node(bench):
     demand(node not in bench.why(1), bench.why(1))
 
 
+def requests_counted(bench):
+    """What a batch asks of the controller, as that counts it: one submission, polls by the clock, and nothing for a task."""
+    def counts():
+        told = bench.cluster.run("sdiag").partition("by message type")[2].partition("by user")[0]
+        return {line.split()[0]: int(line.partition("count:")[2].split()[0]) for line in told.splitlines() if "count:" in line}
+    asked = []
+    for tasks in (20, 120):
+        bench.cluster.run("sdiag", "-r")
+        began = time.monotonic()
+        status, text = bench.end_of(bench.start("run", "--cluster", "lab", "--batch-dir", f"{bench.batch}{tasks}", "--array", tasks,
+                                                "--", "true"))
+        seconds = time.monotonic() - began
+        demand(status == 0, f"exit status {status}: {text}")
+        told = counts()
+        demand(told.pop("REQUEST_SUBMIT_BATCH_JOB", 0) == 1, f"{told}")
+        polls = told.pop("REQUEST_JOB_USER_INFO", 0)
+        demand(polls <= seconds / 0.3 + 2, f"{polls} polls in {seconds} s")  # shortest_poll of the bench
+        of_daemons = ("REQUEST_COMPLETE_BATCH_SCRIPT", "MESSAGE_EPILOG_COMPLETE", "MESSAGE_NODE_REGISTRATION_STATUS", "REQUEST_STATS_INFO",
+                      "REQUEST_PERSIST_INIT", "ACCOUNTING_UPDATE_MSG")
+        asked.append({name: count for name, count in told.items() if name not in of_daemons})
+    demand(sum(asked[1].values()) <= sum(asked[0].values()), f"more tasks, more requests: {asked}")
+    demand(sum(asked[1].values()) <= 12, f"{asked}")
+
+
 def random_kills(bench):
     """The driver is killed at twenty moments drawn from a seed: nothing is forgotten, nothing is submitted or run twice."""
     moments = random.Random(20261128)
@@ -432,7 +457,7 @@ TESTS = {test.__name__: test for test in (hung_controller, restarted_controller,
                                           removal_killed_before, removal_killed_after, failed_node, killed_element, timed_out, scancelled,
                                           impossible, without_accounting, packed_cancel, own_script,
                                           own_script_resumed, own_script_killed, own_script_requeued, preempted,
-                                          out_of_memory, exit_statuses, drained_node, random_kills, reused_id)}
+                                          out_of_memory, exit_statuses, drained_node, requests_counted, random_kills, reused_id)}
 
 
 def main():
