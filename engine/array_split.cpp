@@ -23,6 +23,10 @@ std::uint64_t next_array_length(const ArrayLimits& limits, std::uint64_t queued,
   return most;
 }
 
+bool fits(const DistributorLimits& limits, std::uint64_t steps, std::uint64_t queued) {
+  return steps == 1 || (steps <= limits.max_array_length && (limits.max_queued == 0 || queued <= limits.max_queued));
+}
+
 StepRanges take_front(StepRanges& steps, std::uint64_t count) {
   StepRanges front, rest;
   for (const auto& range : steps.ranges()) {

@@ -20,6 +20,9 @@ struct ArrayLimits {
 
 /// How many tasks the next submission may have while so many are queued and running. 0: none for now.
 std::uint64_t next_array_length(const ArrayLimits& limits, std::uint64_t queued, std::uint64_t running);
+/// Whether a submission of so many steps, which are among the `queued`, is within what the cluster takes now: one that
+/// has refused it may say less than before. A single step always is.
+bool fits(const DistributorLimits& limits, std::uint64_t steps, std::uint64_t queued);
 
 /// Takes the first `count` steps out of `steps`, or all of them where there are no more.
 StepRanges take_front(StepRanges& steps, std::uint64_t count);

@@ -8,6 +8,8 @@
 namespace allot {
 namespace {
 
+constexpr std::chrono::milliseconds kRoomPause{500};
+
 // Ends that say nothing about the task itself.
 bool is_loss(ExitClass exit_class) {
   return exit_class == ExitClass::lost || exit_class == ExitClass::node_failed || exit_class == ExitClass::preempted;
@@ -79,6 +81,10 @@ void BatchRun::take_end(const Event& event, bool is_verdict) {
 void BatchRun::settle(std::uint64_t step, const ExitInfo& info) {
   if (info.is_done() && wait_for_added(step)) return;
   board_.set_end(step, info.exit_class);
+  // What was refused for want of room may find some.
+  for (auto& [number, pending] : pending_) {
+    if (pending.again_at) pending.again_at = std::min(*pending.again_at, Clock::now() + kRoomPause);
+  }
   end_cancelling(step);
   if (!info.is_done()) {
     // What the user ended is no news to him.

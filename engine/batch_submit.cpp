@@ -183,10 +183,18 @@ void BatchRun::take_answer(std::uint32_t number, Result<SubmittedIds> ids) {
     return;
   }
   const Error error = ids.error();
-  const bool may_repeat = error.code == ErrorCode::retry_later && pending.tries < kMostTries;
+  if (error.code == ErrorCode::no_room && stop_requests_ == 0 &&
+      !fits(context_.distributor.limits(), pending.submission.steps.size(), board_.count(TaskStage::queued))) {
+    const Submission submission = std::move(pending.submission);
+    pending_.erase(found);
+    context_.log.note(SubmittedRecord{number, {}, error.message, unix_nanoseconds()});
+    return put_back(submission);  // and submitted in smaller parts
+  }
+  const bool may_repeat =
+      error.code == ErrorCode::no_room || (error.code == ErrorCode::retry_later && pending.tries < kMostTries);
   if (may_repeat && stop_requests_ == 0 && !result_.trouble) {
     if (pending.tries == 0) context_.observer.notice(error.message + "; submitting it again later");
-    const auto pause = std::min(kLongestPause, kFirstPause * (1 << pending.tries));
+    const auto pause = std::min(kLongestPause, kFirstPause * (1 << std::min(pending.tries, kMostTries)));
     ++pending.tries;
     pending.again_at = Clock::now() + pause;
     return;

@@ -72,7 +72,7 @@ class ClusterDistributor {
   /// Repeating a token returns the same ids and runs nothing twice. Does not wait for the tasks, except where the
   /// plugin is synchronous (sequential), which returns when they are over.
   /// Errors: fix_request (no such batch or step, too many steps, resources that no queue has, every node excluded),
-  /// unsupported (arrays: submit singles instead), retry_later.
+  /// unsupported (arrays: submit singles instead), retry_later, no_room (limits() may say less now).
   virtual Result<SubmittedIds> submit(const Submission& submission) = 0;
 
   /// Submits one shell line as a task of its own, in a batch that the distributor keeps. Returns its id.

@@ -17,6 +17,8 @@ std::string_view to_string(ErrorCode code) {
       return "unsupported";
     case ErrorCode::not_available:
       return "not_available";
+    case ErrorCode::no_room:
+      return "no_room";
   }
   return "unknown_code";
 }

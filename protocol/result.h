@@ -18,6 +18,7 @@ enum class ErrorCode {
   gone,           ///< what was asked about no longer exists (a closed pool, a removed batch)
   unsupported,    ///< this plugin never does this; use the fallback that the method's docstring names
   not_available,  ///< the answer is not known here and asking again will not change that
+  no_room,        ///< nothing was taken, because too much is there already: less may be taken now, or this later
 };
 
 /// Stable lower-case name of a code ("fix_request", …).

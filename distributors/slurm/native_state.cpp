@@ -204,7 +204,6 @@ bool is_ambiguous(int number) {
 
 bool is_request_fault(int number) {
   if (number == kTryAgain || is_ambiguous(number)) return false;
-  constexpr int kPolicyLimit = 2050;  // MaxSubmitJobs: there is room again when others have ended
   return number != kPolicyLimit;
 }
 

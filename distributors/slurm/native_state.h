@@ -39,6 +39,9 @@ struct PendingReason {
 /// `description`: Slurm's own text beside it, which may be empty.
 PendingReason pending_reason(std::uint32_t reason, const std::string& description);
 
+/// ESLURM_ACCOUNTING_POLICY: more than a limit of the account or QOS lets into the queue. There is room again when
+/// others have ended.
+inline constexpr int kPolicyLimit = 2050;
 /// Does an error of a submission mean that the request has to be changed (and not just repeated later)?
 bool is_request_fault(int number);
 /// May the controller have taken it all the same?

@@ -43,7 +43,47 @@ DistributorLimits SlurmDistributor::limits() const {
   }
   if (info_.max_job_count > 0)
     limits.max_queued = std::max<std::uint64_t>(1, std::uint64_t{info_.max_job_count} / 2) * pack;
+  if (room_ && Clock::now() < room_until_) {
+    // Elements that run take of the same room as those that wait, and the engine counts what waits.
+    const std::uint64_t live = live_elements();
+    const std::uint64_t queued = waiting_tasks();
+    const std::uint64_t most = queued + (*room_ > live ? *room_ - live : 0) * pack;
+    limits.max_queued = std::max<std::uint64_t>(pack, std::min(most, limits.max_queued > 0 ? limits.max_queued : most));
+  }
   return limits;
+}
+
+std::uint64_t SlurmDistributor::live_elements() const {
+  std::uint64_t live = 0;
+  for (const auto& [entry, job] : jobs_) {
+    if (book_.entry(entry).unfinished == 0 || !job.sending.job_id) continue;
+    for (std::uint64_t element = 0; element < job.element_count(); ++element) {
+      if (unfinished_in(job, element) > 0) ++live;
+    }
+  }
+  return live;
+}
+
+std::uint64_t SlurmDistributor::waiting_tasks() const {
+  std::uint64_t waiting = 0;
+  for (const auto& [entry, job] : jobs_) {
+    const RunBook::Entry& known = book_.entry(entry);
+    if (known.unfinished == 0) continue;
+    waiting +=
+        static_cast<std::uint64_t>(std::count_if(known.cells.begin(), known.cells.end(), [](const RunBook::Cell& cell) {
+          return cell.phase != TaskPhase::finished && cell.phase != TaskPhase::running;
+        }));
+  }
+  return waiting;
+}
+
+// A limit of the account or QOS, which may count what others have in the queue, and is told by nothing but a refusal.
+// It is tried again with half as much, and after a while with more.
+void SlurmDistributor::learn_room(std::uint64_t refused_elements) {
+  constexpr std::chrono::minutes kRoomLasts{5};
+  const std::uint64_t live = live_elements();
+  room_ = refused_elements > 1 ? live + refused_elements / 2 : std::max<std::uint64_t>(1, live);
+  room_until_ = Clock::now() + kRoomLasts;
 }
 
 Result<void> SlurmDistributor::usable(const char* what) const {

@@ -81,6 +81,9 @@ class SlurmDistributor final : public BookDistributor {
   bool remove_never_begun(NativeJob& job, std::uint64_t element);
   void judge(NativeJob& job, std::uint64_t element, std::vector<FinishedRecord>& verdicts);
   void end_impossible();
+  std::uint64_t live_elements() const;
+  std::uint64_t waiting_tasks() const;
+  void learn_room(std::uint64_t refused_elements);
   void note_trouble(const std::string& text);
   bool give_verdicts(const NativeJob& job, const std::vector<FinishedRecord>& verdicts);
   Clock::duration poll_distance() const;
@@ -100,7 +103,9 @@ class SlurmDistributor final : public BookDistributor {
   std::condition_variable record_time_, poll_time_;
   bool is_record_time_ = false, is_poll_time_ = false;
   std::chrono::milliseconds poll_interval_{0};
-  std::uint64_t polls_ = 0;  // that were answered
+  std::uint64_t polls_ = 0;            // that were answered
+  std::optional<std::uint64_t> room_;  // elements that the controller takes at once, as far as it is known
+  Clock::time_point room_until_{};
   std::uint32_t sends_ = 0;  // submissions whose answer is awaited
   std::string trouble_;      // why the controller cannot be asked now
   double ended_seconds_ = 0;

@@ -46,7 +46,7 @@ std::string advice_for(const Fault& fault) {
       return "; `allot clusters --json` lists the queues there are";
     case 2045:
       return "; name an account that is yours";
-    case 2050:
+    case kPolicyLimit:
       return "; a limit of the account or QOS is reached: it is tried again as room appears";
     case 2081:
       return "; the array is longer than the cluster takes";
@@ -260,7 +260,12 @@ Result<void> SlurmDistributor::send(std::uint32_t entry) {
   const Fault& fault = accepted.error();
   const std::string head = "Slurm did not take submission \"" + submission.token + "\": ";
   if (!is_ambiguous(fault.number)) {
-    const ErrorCode code = is_request_fault(fault.number) ? ErrorCode::fix_request : ErrorCode::retry_later;
+    ErrorCode code = is_request_fault(fault.number) ? ErrorCode::fix_request : ErrorCode::retry_later;
+    if (fault.number == kPolicyLimit) {
+      code = ErrorCode::no_room;
+      std::lock_guard inner(mutex_);
+      learn_room(sending.layout.elements(sending.tasks));
+    }
     // Nothing was taken, and nobody must think so later.
     static_cast<void>(::unlink((submission_file_path(batch_path, submission.number) + ".slurm").c_str()));
     return take_back({code, head + fault_text(fault) + advice_for(fault)});

@@ -403,6 +403,24 @@ def requests_counted(bench):
     demand(sum(asked[1].values()) <= 12, f"{asked}")
 
 
+def few_at_once(bench):
+    """A QOS lets three jobs into the queue, with two cores, and the batch has ten: it goes in as there is room, and is not given up."""
+    asked = {"options": {"qos": "tiny"}}
+    blocker = script_of(bench, bench.wait_at_gate(), partition="main", qos="tiny", array="0-2")
+    tasks = bench.lines(*({"command": bench.effect(f"t{i}"), "resources": asked} for i in range(10)))
+    child = bench.run(tasks)
+    bench.wait_for_words(child, "a limit of the account or QOS")  # nothing is let in: others have the room
+    bench.cluster.run("scancel", f"{blocker}_[0-1]")  # one core and two places
+    bench.wait_for_effect("t9")
+    bench.open_gate()
+    status, text = bench.end_of(child)
+    demand(status == 0, f"exit status {status}: {text}")
+    each_ran_once(bench, [f"t{i}" for i in range(10)])
+    bench.batch = bench.root / "again"
+    status, text = bench.end_of(bench.run(tasks))
+    demand(status == 0, f"exit status {status}: {text}")
+
+
 def random_kills(bench):
     """The driver is killed at twenty moments drawn from a seed: nothing is forgotten, nothing is submitted or run twice."""
     moments = random.Random(20261128)
@@ -457,7 +475,7 @@ TESTS = {test.__name__: test for test in (hung_controller, restarted_controller,
                                           removal_killed_before, removal_killed_after, failed_node, killed_element, timed_out, scancelled,
                                           impossible, without_accounting, packed_cancel, own_script,
                                           own_script_resumed, own_script_killed, own_script_requeued, preempted,
-                                          out_of_memory, exit_statuses, drained_node, requests_counted, random_kills, reused_id)}
+                                          out_of_memory, exit_statuses, drained_node, requests_counted, few_at_once, random_kills, reused_id)}
 
 
 def main():

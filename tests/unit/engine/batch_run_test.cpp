@@ -114,6 +114,34 @@ TEST_CASE("a distributor's limits split the work") {
   CHECK(covered == 100);
 }
 
+TEST_CASE("a cluster that takes less at once than it had said gets smaller parts and is asked until there is room") {
+  DrivenBatch batch(plain_tasks(20));
+  FakeCluster cluster(2);
+  // It learns of its limit of three by refusing, and says then what it has learnt.
+  std::uint64_t accepted = 0, refused = 0;
+  std::size_t longest = 0;
+  cluster.limits.max_queued = 100;
+  cluster.refuse = [&](const Submission& submission) -> std::optional<Error> {
+    const std::uint64_t count = submission.steps.size();
+    if (count > 3 || (count == 1 && refused % 3 == 1)) {
+      ++refused;
+      cluster.limits.max_queued = std::max<std::uint64_t>(1, count / 2);
+      return Error{ErrorCode::no_room, "no room for " + std::to_string(count)};
+    }
+    longest = std::max(longest, static_cast<std::size_t>(count));
+    accepted += count;
+    return std::nullopt;
+  };
+  const BatchResult result = batch.run(cluster);
+  CHECK(result.all_done());
+  CHECK_FALSE(result.trouble);
+  CHECK(refused >= 3);
+  CHECK(longest <= 3);
+  CHECK(accepted == 20);
+  for (std::uint64_t step = 0; step < 20; ++step) CHECK(cluster.runs_of(step).size() == 1);
+  CHECK(batch.states() == std::string(20, 'd'));
+}
+
 TEST_CASE("failures are told with their text, counted by class and shown in the result") {
   DrivenBatch batch(plain_tasks(20));
   FakeCluster cluster;
