@@ -27,21 +27,6 @@ std::string text_of_wait_status(std::uint32_t status) {
   return std::to_string(code) + ":" + std::to_string(signal);
 }
 
-// Slurm gives ids again after it lost its state: the name tells one job from another.
-bool is_record_of(const NativeJob& job, const JobRecord& record) {
-  const std::uint32_t id = *job.sending.job_id;
-  return (record.array_job_id == id || record.job_id == id) && record.name == job.sending.job_name;
-}
-
-// Those elements of a list of Slurm's that have steps, by our numbers.
-StepRanges ours_of(const NativeJob& job, const StepRanges& numbers) {
-  StepRanges elements;
-  numbers.for_each([&](std::uint64_t number) {
-    if (const auto element = job.element_numbered(number)) elements.append(*element);
-  });
-  return elements;
-}
-
 }  // namespace
 
 void SlurmDistributor::follow_records() {
@@ -163,7 +148,7 @@ void SlurmDistributor::take_view(NativeJob& job, const JobTable& table) {
   bool is_whole = true;
   bool has_record = false;
   for (const JobRecord& record : table.jobs) {
-    if (!is_record_of(job, record)) continue;
+    if (!job.is_told_by(record)) continue;
     has_record = true;
     const NativeState state = native_state(record.state);
     if (job.sending.is_array && !record.element) {
@@ -174,7 +159,7 @@ void SlurmDistributor::take_view(NativeJob& job, const JobTable& table) {
         continue;
       }
       if (state.phase == NativePhase::pending) {
-        job.waiting = ours_of(job, *elements);
+        job.waiting = job.elements_numbered(*elements);
         job.waiting_record = record;
         job.waiting.for_each([&](std::uint64_t element) { seen[element] = true; });
         // A controller that came back may know again what it had not known for a moment.
@@ -182,7 +167,7 @@ void SlurmDistributor::take_view(NativeJob& job, const JobTable& table) {
         continue;
       }
       // A whole array that was cancelled before it began: one record for all that is left of it.
-      ours_of(job, *elements).for_each([&](std::uint64_t element) {
+      job.elements_numbered(*elements).for_each([&](std::uint64_t element) {
         seen[element] = true;
         mark_gone(job, element, &record);
       });
@@ -260,7 +245,7 @@ void SlurmDistributor::ask_accounting(std::unique_lock<std::mutex>& lock) {
       view.is_accounted = true;
       const JobRecord* latest = nullptr;  // of several runs the last one counts
       for (const JobRecord& record : *records) {
-        const bool is_it = is_record_of(job, record) && record.element.has_value() == job.sending.is_array &&
+        const bool is_it = job.is_told_by(record) && record.element.has_value() == job.sending.is_array &&
                            (!record.element || job.element_numbered(*record.element) == element);
         if (is_it && (latest == nullptr || record.started >= latest->started)) latest = &record;
       }

@@ -88,6 +88,20 @@ std::string NativeJob::native_id(const StepRanges& wanted) const {
   return elements_of_job(*sending.job_id, numbers);
 }
 
+StepRanges NativeJob::elements_numbered(const StepRanges& numbers) const {
+  StepRanges known;
+  numbers.for_each([&](std::uint64_t number) {
+    if (const auto element = element_numbered(number)) known.append(*element);
+  });
+  return known;
+}
+
+// Slurm gives ids again after it lost its state: the name tells one job from another.
+bool NativeJob::is_told_by(const JobRecord& record) const {
+  const std::uint32_t id = *sending.job_id;
+  return (record.array_job_id == id || record.job_id == id) && record.name == sending.job_name;
+}
+
 std::optional<std::uint64_t> NativeJob::element_numbered(std::uint64_t number) const {
   if (number < sending.first_id || (number - sending.first_id) % sending.id_step != 0) return std::nullopt;
   const std::uint64_t element = (number - sending.first_id) / sending.id_step;

@@ -73,6 +73,10 @@ struct NativeJob {
   std::uint64_t number_of(std::uint64_t element) const { return sending.first_id + element * sending.id_step; }
   /// The element that Slurm gives this number; nothing: none that has steps.
   std::optional<std::uint64_t> element_numbered(std::uint64_t number) const;
+  /// Those of Slurm's numbers that are elements with steps, as elements.
+  StepRanges elements_numbered(const StepRanges& numbers) const;
+  /// Is this record one of the job's?
+  bool is_told_by(const JobRecord& record) const;
   /// "123", "123_4" or "123_[4-6,9]".
   std::string native_id(const StepRanges& wanted) const;
 };

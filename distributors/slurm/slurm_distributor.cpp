@@ -18,6 +18,19 @@ constexpr std::chrono::seconds kStopBound{4};
 constexpr std::chrono::seconds kExplainBound{3};
 constexpr std::chrono::milliseconds kLongestGrace{3'600'000};
 
+// Does the controller hold the element?
+bool is_held(const NativeJob& job, std::uint64_t element, const JobTable& table) {
+  return std::any_of(table.jobs.begin(), table.jobs.end(), [&](const JobRecord& record) {
+    const bool is_hold = native_state(record.state).phase == NativePhase::pending &&
+                         pending_reason(record.reason, record.description).is_hold;
+    if (!is_hold || !job.is_told_by(record)) return false;
+    if (record.element) return job.element_numbered(*record.element) == element;
+    if (record.pending.empty()) return !job.sending.is_array;
+    const auto numbers = parse_elements(record.pending);
+    return numbers && job.elements_numbered(*numbers).contains(element);
+  });
+}
+
 }  // namespace
 
 SlurmDistributor::SlurmDistributor(ClusterConfig config, SlurmSettings settings)
@@ -442,6 +455,15 @@ Result<std::map<std::string, std::string>> SlurmDistributor::get_queueing_errors
 Result<std::uint64_t> SlurmDistributor::hold(const std::vector<std::string>& ids) {
   std::unique_lock lock(mutex_);
   if (auto good = usable("hold"); !good) return fail(good.error());
+  // What is on its way to Slurm can be held when it has arrived.
+  const auto has_arrived = [&](const std::string& id) {
+    const auto found = book_.find(id);
+    const NativeJob* job = found ? job_of(found->entry) : nullptr;
+    return job == nullptr || job->sending.job_id || job->is_ambiguous;
+  };
+  changed_.wait_until(lock, Clock::now() + settings_.answer_timeout,
+                      [&] { return life_ != Life::running || std::all_of(ids.begin(), ids.end(), has_arrived); });
+  if (auto good = usable("hold"); !good) return fail(good.error());
   std::vector<RunBook::Found> tasks;
   for (const std::string& id : ids) {
     const auto found = book_.find(id);
@@ -455,18 +477,25 @@ Result<std::uint64_t> SlurmDistributor::hold(const std::vector<std::string>& ids
     if (!job->sending.job_id) continue;
     for (const StepRanges& part : split_by_text(elements)) requests.push_back(job->native_id(part));
   }
+  if (requests.empty()) return 0;
+  const std::string prefix = name_prefix();
   lock.unlock();
   for (const std::string& request : requests) {
     auto held = agent_.hold(request, true, settings_.answer_timeout);
     if (!held)
       return fail(ErrorCode::retry_later, "Slurm could not be asked to hold " + request + ": " + held.error().text);
   }
+  // It passes over what has begun by then, and does not say so.
+  auto table = agent_.jobs(prefix, settings_.answer_timeout);
+  if (!table) return fail(ErrorCode::retry_later, "what Slurm has held cannot be told: " + table.error().text);
   lock.lock();
   std::uint64_t count = 0;
   for (const RunBook::Found& task : tasks) {
     const auto elements = whole.find(task.entry);
-    if (elements == whole.end() || job_of(task.entry) == nullptr) continue;
-    if (!elements->second.contains(jobs_.at(task.entry).element_of(position_of(task)))) continue;
+    const NativeJob* job = job_of(task.entry);
+    if (elements == whole.end() || job == nullptr || !job->sending.job_id) continue;
+    const std::uint64_t element = job->element_of(position_of(task));
+    if (!elements->second.contains(element) || !is_held(*job, element, *table)) continue;
     RunBook::Cell& cell = book_.entry(task.entry).cell(task.step);
     if (cell.phase != TaskPhase::queued) continue;
     cell.flags |= RunBook::kHeld;

@@ -34,7 +34,8 @@ TEST_CASE("error codes have stable names") {
                           {ErrorCode::gave_up, "gave_up"},
                           {ErrorCode::gone, "gone"},
                           {ErrorCode::unsupported, "unsupported"},
-                          {ErrorCode::not_available, "not_available"}});
+                          {ErrorCode::not_available, "not_available"},
+                          {ErrorCode::no_room, "no_room"}});
 }
 
 TEST_CASE("task phases have stable names") {
