@@ -350,6 +350,9 @@ void SlurmDistributor::judge(NativeJob& job, std::uint64_t element, std::vector<
     verdict.ended_ns = unix_nanoseconds();
     const bool has_ended = view.is_known && view.state.phase == NativePhase::ended;
     ExitClass end = has_ended ? view.state.exit_class : ExitClass::lost;
+    // By nobody: so the accounting closes the jobs of a controller that has lost its state.
+    const bool is_closed = view.record.is_accounted && !view.record.cancelled_by && end == ExitClass::killed;
+    if (is_closed) end = ExitClass::lost;
     std::string text;
     if (cell.phase == TaskPhase::running) {
       text = "it began and left no end; ";

@@ -123,6 +123,9 @@ JobRecord record_of(const slurmdb_job_rec_t& job) {
   record.nodes = text_of(job.nodes);
   record.partition = text_of(job.partition);
   record.elapsed_seconds = job.elapsed;
+  record.is_accounted = true;
+  const auto canceller = static_cast<std::uint32_t>(job.requid);
+  if (canceller < NO_VAL) record.cancelled_by = canceller;  // -1: nobody
   if (job.steps != nullptr) {
     auto* steps = ::slurm_list_iterator_create(job.steps);
     while (auto* step = static_cast<slurmdb_step_rec_t*>(::slurm_list_next(steps))) {

@@ -49,6 +49,8 @@ struct JobRecord {
   std::string partition;
   std::optional<std::uint64_t> max_rss_bytes;    ///< slurmdbd only
   std::optional<std::uint32_t> elapsed_seconds;  ///< slurmdbd only
+  bool is_accounted = false;                     ///< it is slurmdbd's
+  std::optional<std::uint32_t> cancelled_by;     ///< the user's number; slurmdbd only
 };
 
 struct JobTable {
