@@ -73,7 +73,7 @@ class WorkerVerb final : public Verb {
     app.add_option("--cores", cores_, "Cores of each task")->type_name("N");
     app.add_option("--memory", memory_, "Memory limit of each task: 512M, 1.5G")->type_name("SIZE");
     app.add_option("--timeout", timeout_, "Runtime limit of each task: 90, 1h30m")->type_name("TIME");
-    app.add_option("--cluster", cluster_, "The cluster that allot resume and allot retry use later")
+    app.add_option("--cluster", cluster_, "The cluster that allot resume and allot retry use later; default: slurm")
         ->type_name("NAME")
         ->capture_default_str();
   }

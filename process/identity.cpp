@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <unordered_map>
 
 #include "process/fd.h"
@@ -23,6 +24,7 @@ struct StatFields {
   pid_t ppid = 0;
   bool is_kernel_thread = false;
   std::uint64_t start_ticks = 0;
+  bool has_environment = false;  // false also for a kernel thread, a zombie, and while it is in execve(2)
 };
 constexpr unsigned long kKernelThreadFlag = 0x0020'0000;  // PF_KTHREAD
 
@@ -44,8 +46,9 @@ std::optional<StatFields> read_stat(pid_t pid) {
   for (int field = 3; *p != 0; ++field) {
     if (field == 4) fields.ppid = static_cast<pid_t>(std::strtol(p, nullptr, 10));
     if (field == 9) fields.is_kernel_thread = (std::strtoul(p, nullptr, 10) & kKernelThreadFlag) != 0;
-    if (field == 22) {
-      fields.start_ticks = std::strtoull(p, nullptr, 10);
+    if (field == 22) fields.start_ticks = std::strtoull(p, nullptr, 10);
+    if (field == 51) {
+      fields.has_environment = std::strtoull(p, nullptr, 10) != 0;  // env_end: where it lies
       return fields;
     }
     p = std::strchr(p, ' ');
@@ -64,6 +67,33 @@ void for_each_pid(F&& visit) {
     visit(static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10)));
   }
   ::closedir(proc);
+}
+
+// What /proc shows of a process's environment, between NULs. Nothing: it cannot be opened, with errno. A process in
+// execve(2) shows none until the new program has its own: it is looked at again for a while. `is_whole` false: it still
+// had none.
+std::optional<std::string> read_environment_of(pid_t pid, bool& is_whole) {
+  constexpr int kMostLooks = 200;
+  constexpr timespec kPause = {0, 1'000'000};
+  char path[48];
+  std::snprintf(path, sizeof path, "/proc/%d/environ", static_cast<int>(pid));
+  bool was_empty = false;
+  for (int look = 1;; ++look) {
+    const Fd fd(::open(path, O_RDONLY | O_CLOEXEC));
+    if (!fd) return std::nullopt;
+    std::string bytes(1, '\0');
+    char block[65536];
+    for (ssize_t n; (n = ::read(fd.get(), block, sizeof block)) > 0;) bytes.append(block, static_cast<std::size_t>(n));
+    const auto fields = bytes.size() > 1 ? std::nullopt : read_stat(pid);
+    const bool may_have_one = fields && !fields->is_kernel_thread && fields->state != 'Z' && fields->state != 'X';
+    bytes.push_back('\0');
+    // Nothing twice in a row is nothing; once it may have been the memory of the program before, which was gone by
+    // then.
+    is_whole = !may_have_one || (fields->has_environment && was_empty);
+    was_empty = may_have_one && fields->has_environment;
+    if (is_whole || look == kMostLooks) return bytes;
+    ::nanosleep(&kPause, nullptr);
+  }
 }
 
 }  // namespace
@@ -139,21 +169,17 @@ std::vector<pid_t> ancestors_of(pid_t pid) {
 EnvironmentScan scan_environments(const std::string& name, const std::function<bool(std::string_view)>& wanted) {
   const std::string needle = std::string(1, '\0') + name + "=";
   EnvironmentScan scan;
-  std::string bytes;
   for_each_pid([&](pid_t pid) {
-    char path[48];
-    std::snprintf(path, sizeof path, "/proc/%d/environ", static_cast<int>(pid));
-    Fd fd(::open(path, O_RDONLY | O_CLOEXEC));
-    if (!fd) {
+    bool is_whole = true;
+    const auto read = read_environment_of(pid, is_whole);
+    if (!read) {
       const bool is_refused = errno == EACCES || errno == EPERM;
       const auto fields = is_refused ? read_stat(pid) : std::nullopt;
       if (fields && !fields->is_kernel_thread && fields->state != 'Z') scan.unreadable.push_back(pid);
       return;
     }
-    bytes.assign(1, '\0');
-    char block[65536];
-    for (ssize_t n; (n = ::read(fd.get(), block, sizeof block)) > 0;) bytes.append(block, static_cast<std::size_t>(n));
-    bytes.push_back('\0');
+    if (!is_whole) scan.unreadable.push_back(pid);
+    const std::string& bytes = *read;
     // A name that is there twice: any of its values counts.
     for (std::size_t at = bytes.find(needle); at != std::string::npos; at = bytes.find(needle, at + 1)) {
       const std::size_t from = at + needle.size();

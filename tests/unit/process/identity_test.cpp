@@ -2,6 +2,7 @@
 #include "process/identity.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,6 +36,10 @@ struct Sleeper {
     Spawner spawner;
     child = spawner.spawn(request);
     REQUIRE(child.good());
+    // For a moment after vfork(2) it still has the memory of its parent, and with it the environment; then the name is
+    // new.
+    const std::string name = "/proc/" + std::to_string(child.pid) + "/comm";
+    while (read_file(name).value_or("") == read_file("/proc/self/comm").value_or("")) ::sched_yield();
   }
   ~Sleeper() {
     keep.reset();
@@ -91,6 +96,15 @@ TEST_CASE("one look at the environments finds any of many values") {
   CHECK(is_found(first.child.pid));
   CHECK_FALSE(is_found(second.child.pid));
   CHECK(is_found(third.child.pid));
+}
+
+// While the kernel still makes the new program's memory there is no environment in it.
+TEST_CASE("a process that has just begun is found by its environment") {
+  for (int round = 0; round < 300; ++round) {
+    Sleeper sleeper("ALLOT_IDENTITY_TEST=new");
+    const auto scan = scan_environments("ALLOT_IDENTITY_TEST", [](std::string_view value) { return value == "new"; });
+    REQUIRE(std::count(scan.found.begin(), scan.found.end(), sleeper.child.pid) == 1);
+  }
 }
 
 TEST_CASE("an environment that this user may not read is not taken for one without the variable") {
