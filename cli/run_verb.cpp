@@ -10,6 +10,7 @@
 #include "cli/console.h"
 #include "cli/driving.h"
 #include "cli/dry_run.h"
+#include "cli/resource_options.h"
 #include "cli/summary.h"
 #include "cli/task_input.h"
 #include "cli/verb.h"
@@ -20,7 +21,6 @@
 #include "engine/retry_policy.h"
 #include "engine/task_source.h"
 #include "protocol/distributor_id.h"
-#include "protocol/units.h"
 
 namespace allot::cli {
 namespace {
@@ -50,11 +50,7 @@ class RunVerb final : public Verb {
            "Directory for the batch, which must not exist or be empty; default: one below $XDG_STATE_HOME/allot")
         ->type_name("DIR");
     app.add_option("--name", name_, "Name of the batch, for people and schedulers")->type_name("TEXT");
-    app.add_option("--cores", cores_, "Cores of each task that does not ask for others")->type_name("N");
-    app.add_option("--memory", memory_, "Memory limit of each task that does not ask for another: 512M, 1.5G")
-        ->type_name("SIZE");
-    app.add_option("--timeout", timeout_, "Runtime limit of each task that does not ask for another: 90, 1h30m")
-        ->type_name("TIME");
+    resources_.describe(app);
     app.add_option("--queue", queue_, "Queue of each task that does not ask for another")->type_name("NAME");
     app.add_option(
            "--pack", pack_,
@@ -94,8 +90,9 @@ class RunVerb final : public Verb {
 
   DrivingOptions driving_;
   TaskInput input_;
-  std::optional<std::string> batch_dir_, memory_, timeout_, queue_, pack_;
-  std::optional<std::int64_t> cores_, max_running_, priority_;
+  ResourceOptions resources_;
+  std::optional<std::string> batch_dir_, queue_, pack_;
+  std::optional<std::int64_t> max_running_, priority_;
   std::string name_;
   std::string begin_;
   std::vector<std::string> retry_;
@@ -166,29 +163,14 @@ VerbText RunVerb::text() const {
 }
 
 Result<RequestedResources> RunVerb::default_resources() const {
-  RequestedResources resources;
-  if (cores_) {
-    if (*cores_ < 1 || *cores_ > 1'000'000) return fail(ErrorCode::fix_request, "--cores: must be 1 to 1000000");
-    resources.cores = static_cast<std::uint32_t>(*cores_);
-  }
-  if (memory_) {
-    auto size = parse_size(*memory_);
-    if (!size) return fail(size.error().with_context("--memory"));
-    if (*size == 0) return fail(ErrorCode::fix_request, "--memory: must be more than 0");
-    resources.memory_bytes = *size;
-  }
-  if (timeout_) {
-    auto duration = parse_duration(*timeout_);
-    if (!duration) return fail(duration.error().with_context("--timeout"));
-    if (*duration == 0) return fail(ErrorCode::fix_request, "--timeout: must be more than 0");
-    resources.runtime_milliseconds = *duration;
-  }
+  auto resources = resources_.read();
+  if (!resources) return resources;
   if (queue_ && queue_->empty()) return fail(ErrorCode::fix_request, "--queue: the name is empty");
-  resources.queue = queue_.value_or("");
+  resources->queue = queue_.value_or("");
   if (pack_) {
     const bool is_number = !pack_->empty() && pack_->find_first_not_of("0123456789") == std::string::npos;
     if (!is_number && *pack_ != "auto") return fail(ErrorCode::fix_request, "--pack: must be a number or auto");
-    resources.pass_through["pack"] = *pack_;
+    resources->pass_through["pack"] = *pack_;
   }
   return resources;
 }

@@ -15,6 +15,7 @@
 #include "cli/cluster_access.h"
 #include "cli/console.h"
 #include "cli/driving.h"
+#include "cli/resource_options.h"
 #include "cli/task_input.h"
 #include "cli/verb.h"
 #include "cli/worker_place.h"
@@ -22,7 +23,6 @@
 #include "engine/script_batch.h"
 #include "process/install_paths.h"
 #include "protocol/distributor_id.h"
-#include "protocol/units.h"
 #include "worker_node/shared_queue.h"
 
 namespace allot::cli {
@@ -70,9 +70,7 @@ class WorkerVerb final : public Verb {
         ->type_name("DIR");
     app.add_option("-j,--slots", slots_, "Tasks at once; default: as many as the cores here are enough for")
         ->type_name("N");
-    app.add_option("--cores", cores_, "Cores of each task")->type_name("N");
-    app.add_option("--memory", memory_, "Memory limit of each task: 512M, 1.5G")->type_name("SIZE");
-    app.add_option("--timeout", timeout_, "Runtime limit of each task: 90, 1h30m")->type_name("TIME");
+    resources_.describe(app);
     app.add_option("--cluster", cluster_, "The cluster that allot resume and allot retry use later; default: slurm")
         ->type_name("NAME")
         ->capture_default_str();
@@ -81,37 +79,16 @@ class WorkerVerb final : public Verb {
   int run(Services& services) override;
 
  private:
-  Result<RequestedResources> resources() const;
   Result<std::string> describe_source() const;
   Result<std::string> batch_path(const ScriptJob& job) const;
   int start(const WorkerPlace& place, const ScriptBatch& batch, std::uint32_t slots) const;
 
   TaskInput input_;
-  std::optional<std::string> batch_dir_, memory_, timeout_;
-  std::optional<std::int64_t> slots_, cores_;
+  ResourceOptions resources_;
+  std::optional<std::string> batch_dir_;
+  std::optional<std::int64_t> slots_;
   std::string cluster_ = "slurm";
 };
-
-Result<RequestedResources> WorkerVerb::resources() const {
-  RequestedResources resources;
-  if (cores_) {
-    if (*cores_ < 1 || *cores_ > 1'000'000) return fail(ErrorCode::fix_request, "--cores: must be 1 to 1000000");
-    resources.cores = static_cast<std::uint32_t>(*cores_);
-  }
-  if (memory_) {
-    auto size = parse_size(*memory_);
-    if (!size) return fail(size.error().with_context("--memory"));
-    resources.memory_bytes = *size;
-  }
-  if (timeout_) {
-    auto duration = parse_duration(*timeout_);
-    if (!duration) return fail(duration.error().with_context("--timeout"));
-    resources.runtime_milliseconds = *duration;
-  }
-  if (resources.memory_bytes == 0) return fail(ErrorCode::fix_request, "--memory: must be more than 0");
-  if (resources.runtime_milliseconds == 0) return fail(ErrorCode::fix_request, "--timeout: must be more than 0");
-  return resources;
-}
 
 // What tells one set of tasks from another without reading them: whoever comes later does not.
 Result<std::string> WorkerVerb::describe_source() const {
@@ -134,10 +111,11 @@ Result<std::string> WorkerVerb::describe_source() const {
   }
   if (input_.array) text += fmt::format("{}{} times", text.empty() ? "" : ", ", *input_.array);
   for (const std::string& word : input_.words) text += (text.empty() ? "" : " ") + word;
-  for (const auto& [name, value] : {std::pair("--memory", memory_), std::pair("--timeout", timeout_)}) {
+  for (const auto& [name, value] :
+       {std::pair("--memory", resources_.memory), std::pair("--timeout", resources_.timeout)}) {
     if (value) text += fmt::format(" ({} {})", name, *value);
   }
-  if (cores_) text += fmt::format(" (--cores {})", *cores_);
+  if (resources_.cores) text += fmt::format(" (--cores {})", *resources_.cores);
   return text;
 }
 
@@ -184,7 +162,7 @@ int WorkerVerb::start(const WorkerPlace& place, const ScriptBatch& batch, std::u
 }
 
 int WorkerVerb::run(Services& services) {
-  auto asked = resources();
+  auto asked = resources_.read();
   if (!asked) return tell_failure(asked.error());
   auto source = describe_source();
   if (!source) return tell_failure(source.error());

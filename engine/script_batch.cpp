@@ -38,28 +38,37 @@ class MakingLock {
   MakingLock(const MakingLock&) = delete;
   MakingLock& operator=(const MakingLock&) = delete;
   ~MakingLock() {
-    if (file_) ::unlink(path_.c_str());
+    if (is_exclusive_) ::unlink(path_.c_str());
   }
 
   Result<void> take() {
     boost::system::error_code error;
     fs::create_directories(fs::path(path_).parent_path(), error);
-    file_ = open_private(path_, O_RDWR);
-    if (!file_) return fail(errno_error(errno, path_));
-    struct flock lock {};
-    lock.l_type = F_WRLCK;
-    lock.l_whence = SEEK_SET;
-    while (::fcntl(file_.get(), F_OFD_SETLKW, &lock) != 0) {
-      if (errno == EINTR) continue;
-      is_exclusive_ = false;
-      return {};
+    for (;;) {
+      file_ = open_private(path_, O_RDWR);
+      if (!file_) return fail(errno_error(errno, path_));
+      struct flock lock {};
+      lock.l_type = F_WRLCK;
+      lock.l_whence = SEEK_SET;
+      int locked = 0;
+      do {
+        locked = ::fcntl(file_.get(), F_OFD_SETLKW, &lock);
+      } while (locked != 0 && errno == EINTR);
+      if (locked != 0) return {};
+      is_exclusive_ = has_its_name();
+      if (is_exclusive_) return {};  // else whoever had it has removed it: the one of that name now is the lock
     }
-    is_exclusive_ = true;
-    return {};
   }
   bool is_exclusive() const { return is_exclusive_; }
 
  private:
+  bool has_its_name() const {
+    struct stat own {
+    }, named{};
+    return ::fstat(file_.get(), &own) == 0 && ::stat(path_.c_str(), &named) == 0 && own.st_ino == named.st_ino &&
+           own.st_dev == named.st_dev;
+  }
+
   std::string path_;
   Fd file_;
   bool is_exclusive_ = false;
@@ -108,10 +117,10 @@ Result<void> check_plan(const BatchPlan& plan) {
   const auto is_many = [](const auto& number) { return number && *number > 1; };
   if (!asked.queue.empty() || (asked.gpus && *asked.gpus > 0) || is_many(asked.nodes) || is_many(asked.ranks) ||
       !asked.account.empty() || !asked.constraint.empty() || !asked.pass_through.empty()) {
-    return fail(ErrorCode::fix_request,
-                "the tasks ask for a queue, an account, a constraint, gpus, nodes, ranks or options: the job that this "
-                "runs in has been given "
-                "what it has; ask in its own #SBATCH lines, or give the tasks to allot submit --cluster slurm");
+    return fail(
+        ErrorCode::fix_request,
+        "the tasks ask for a queue, an account, a constraint, gpus, nodes, ranks or options, and the job has what it "
+        "was given: ask in its own #SBATCH lines, or give the tasks to allot submit --cluster slurm");
   }
   return {};
 }

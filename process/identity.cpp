@@ -34,7 +34,7 @@ std::optional<StatFields> read_stat(pid_t pid) {
   std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
   Fd fd(::open(path, O_RDONLY | O_CLOEXEC));
   if (!fd) return std::nullopt;
-  char text[1024];
+  char text[2048];
   ssize_t n = ::read(fd.get(), text, sizeof text - 1);
   if (n <= 0) return std::nullopt;
   text[n] = 0;
@@ -52,7 +52,8 @@ std::optional<StatFields> read_stat(pid_t pid) {
       return fields;
     }
     p = std::strchr(p, ' ');
-    if (p == nullptr) return std::nullopt;
+    // Whether a process lives does not hang on what comes behind its start.
+    if (p == nullptr) return field >= 22 ? std::optional(fields) : std::nullopt;
     ++p;
   }
   return std::nullopt;

@@ -44,8 +44,8 @@ std::vector<pid_t> processes_with_environment(const std::string& entry);
 
 struct EnvironmentScan {
   std::vector<pid_t> found;
-  std::vector<pid_t>
-      unreadable;  ///< another user's programs, and what stays in execve(2): whether they are wanted cannot be said
+  /// Another user's programs, and what stays in execve(2): whether they are wanted cannot be said.
+  std::vector<pid_t> unreadable;
 };
 /// Processes with the variable `name` (one that vfork(2) has just made still has its parent's environment), for whose
 /// value `wanted` holds. Reads each environment once, however many values are wanted.

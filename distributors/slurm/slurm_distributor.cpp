@@ -18,17 +18,20 @@ constexpr std::chrono::seconds kStopBound{4};
 constexpr std::chrono::seconds kExplainBound{3};
 constexpr std::chrono::milliseconds kLongestGrace{3'600'000};
 
-// Does the controller hold the element?
-bool is_held(const NativeJob& job, std::uint64_t element, const JobTable& table) {
-  return std::any_of(table.jobs.begin(), table.jobs.end(), [&](const JobRecord& record) {
+// The elements that the controller holds.
+std::vector<bool> held_elements(const NativeJob& job, const JobTable& table) {
+  std::vector<bool> held(job.element_count());
+  for (const JobRecord& record : table.jobs) {
     const bool is_hold = native_state(record.state).phase == NativePhase::pending &&
                          pending_reason(record.reason, record.description).is_hold;
-    if (!is_hold || !job.is_told_by(record)) return false;
-    if (record.element) return job.element_numbered(*record.element) == element;
-    if (record.pending.empty()) return !job.sending.is_array;
-    const auto numbers = parse_elements(record.pending);
-    return numbers && job.elements_numbered(*numbers).contains(element);
-  });
+    if (!is_hold || !job.is_told_by(record)) continue;
+    if (record.element || !job.sending.is_array) {
+      if (const auto element = record.element ? job.element_numbered(*record.element) : 0) held[*element] = true;
+    } else if (const auto numbers = parse_elements(record.pending)) {
+      job.elements_numbered(*numbers).for_each([&held](std::uint64_t element) { held[element] = true; });
+    }
+  }
+  return held;
 }
 
 }  // namespace
@@ -489,13 +492,17 @@ Result<std::uint64_t> SlurmDistributor::hold(const std::vector<std::string>& ids
   auto table = agent_.jobs(prefix, settings_.answer_timeout);
   if (!table) return fail(ErrorCode::retry_later, "what Slurm has held cannot be told: " + table.error().text);
   lock.lock();
+  std::map<std::uint32_t, std::vector<bool>> held;  // by entry
+  for (const auto& [entry, elements] : whole) {
+    const NativeJob* job = job_of(entry);
+    if (job != nullptr && job->sending.job_id) held[entry] = held_elements(*job, *table);
+  }
   std::uint64_t count = 0;
   for (const RunBook::Found& task : tasks) {
-    const auto elements = whole.find(task.entry);
-    const NativeJob* job = job_of(task.entry);
-    if (elements == whole.end() || job == nullptr || !job->sending.job_id) continue;
-    const std::uint64_t element = job->element_of(position_of(task));
-    if (!elements->second.contains(element) || !is_held(*job, element, *table)) continue;
+    const auto known = held.find(task.entry);
+    if (known == held.end()) continue;
+    const std::uint64_t element = job_of(task.entry)->element_of(position_of(task));
+    if (!whole.at(task.entry).contains(element) || !known->second[element]) continue;
     RunBook::Cell& cell = book_.entry(task.entry).cell(task.step);
     if (cell.phase != TaskPhase::queued) continue;
     cell.flags |= RunBook::kHeld;

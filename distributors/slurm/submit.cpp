@@ -390,6 +390,10 @@ Result<Reconciliation> SlurmDistributor::reconcile(const std::string& batch_dire
     answer.evidence = "it was not sent to Slurm";
     return answer;
   }
+  if (sending->tasks != intent.steps.size() || sending->layout.pack == 0) {
+    return fail(ErrorCode::gave_up, batch.path() + ": what was written of the Slurm job of submission " +
+                                        std::to_string(intent.submission) + " does not fit its steps: damaged");
+  }
   const Settled settled = settle(batch.path(), token, intent.submission, *sending);
   answer.answer = settled.answer;
   answer.evidence = settled.evidence;

@@ -120,7 +120,8 @@ TEST_CASE("an element that is ended asks the scheduler why and believes what it 
   }));
   INFO(script);
   Rendezvous meet;
-  const ElementBatch batch({meet.arrive(kHere) + "; trap '' TERM; sleep 1000"});
+  meet.make_gates(1);  // nobody opens it
+  const ElementBatch batch({meet.arrive(kHere) + "; trap '' TERM; " + meet.wait_at("0")});
   const std::string why = batch.directory() + "/why";
   REQUIRE(::mkfifo((why + ".never").c_str(), 0600) == 0);
   test::put_file(why, "#!/bin/sh\n" + script + "\n");
@@ -134,7 +135,8 @@ TEST_CASE("an element that is ended asks the scheduler why and believes what it 
 
 TEST_CASE("an element that its own driver has ended does not ask why") {
   Rendezvous meet;
-  const ElementBatch batch({meet.arrive(kHere) + "; trap '' TERM; sleep 1000"});
+  meet.make_gates(1);  // nobody opens it
+  const ElementBatch batch({meet.arrive(kHere) + "; trap '' TERM; " + meet.wait_at("0")});
   const std::string why = batch.directory() + "/why";
   test::put_file(why, "#!/bin/sh\n: >\"$0.asked\"; echo killed\n");
   REQUIRE(::chmod(why.c_str(), 0700) == 0);
