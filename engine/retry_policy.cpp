@@ -233,9 +233,10 @@ std::optional<Escalation> escalate(const RequestedResources& asked, ExitClass ex
   std::string from;
   std::uint64_t wanted = times(policy.escalation_factor, before);
   if (const auto peak = usage.tree_peak_bytes ? usage.tree_peak_bytes : usage.max_rss_bytes; is_memory && peak) {
-    // A peak below the limit is one that was measured before the end came.
-    if (*peak >= before) {
-      wanted = times(policy.memory_headroom, *peak);
+    // A peak is what was seen until the end: the task may have wanted any amount more. So the head-room never asks for
+    // less than the factor does; nor does a peak below the limit, which was measured before the end came.
+    if (const std::uint64_t roomy = times(policy.memory_headroom, *peak); *peak >= before && roomy > wanted) {
+      wanted = roomy;
       from = fmt::format(" (peak {})", format_size_rounded(*peak));
     }
   }

@@ -85,8 +85,8 @@ struct TriageRules {
 /// A cluster's table.
 struct RetryPolicy {
   RetryRules rules;
-  double memory_headroom = 1.2;              ///< out_of_memory: times the measured peak
-  double escalation_factor = 1.5;            ///< without a measured peak, and for the runtime
+  double memory_headroom = 1.2;              ///< out_of_memory: times the measured peak, if that is more than
+  double escalation_factor = 1.5;            ///< this times what it had; and for the runtime
   std::vector<std::string> fallback_queues;  ///< where what grew out of its queue may go, in this order
   std::uint32_t exclude_node_after = 3;      ///< failures of a node in a row, after which it gets no more; 0: never
   std::optional<std::uint32_t> max_running;  ///< tasks of a batch queued or running at once
@@ -106,10 +106,10 @@ struct Escalation {
   std::string text;  ///< "memory 512M → 768M (peak 640M), queue long"; empty: as before
 };
 
-/// After out_of_memory and timed_out the exhausted resource, where it was asked for, grows: memory from the measured
-/// peak with head-room, else by a factor; runtime by a factor. The first of the task's own queue and then the fallback
-/// queues that takes the request as it is (strictly) is chosen; where none does, the request is clamped to the last of
-/// them. After other ends nothing changes. Nothing: no queue gives more than was asked for.
+/// After out_of_memory and timed_out the exhausted resource, where it was asked for, grows: memory by a factor or to
+/// the measured peak with head-room, whichever is more; runtime by a factor. The first of the task's own queue and then
+/// the fallback queues that takes the request as it is (strictly) is chosen; where none does, the request is clamped to
+/// the last of them. After other ends nothing changes. Nothing: no queue gives more than was asked for.
 std::optional<Escalation> escalate(const RequestedResources& asked, ExitClass exit_class, const UsageStats& usage,
                                    const RetryPolicy& policy, const std::vector<std::unique_ptr<ClusterQueue>>& queues);
 

@@ -139,6 +139,8 @@ TEST_CASE("only the exhausted resource grows, where it was asked for") {
   CHECK(memory->resources.cores == 2u);
   CHECK(memory->resources.queue.empty());
   CHECK(memory->text.find("memory ") == 0);
+  // What it was ended at says little of what it wanted: the factor is the least.
+  CHECK(escalate(asked, ExitClass::out_of_memory, peak_of(1010), {}, queues)->resources.memory_bytes == 1500);
   // A peak below what was allowed is one that was not seen in time.
   CHECK(escalate(asked, ExitClass::out_of_memory, peak_of(900), {}, queues)->resources.memory_bytes == 1500);
   CHECK(escalate(asked, ExitClass::out_of_memory, {}, {}, queues)->resources.memory_bytes == 1500);
