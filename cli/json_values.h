@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/console.h"
+#include "protocol/usage_stats.h"
 
 namespace allot::cli {
 
@@ -24,6 +25,11 @@ inline nlohmann::ordered_json text_or_null(const std::string& text) {
 /// `nanoseconds`: Unix time; 0 is unknown.
 inline nlohmann::ordered_json time_or_null(std::int64_t nanoseconds) {
   return nanoseconds == 0 ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(time_text(nanoseconds));
+}
+
+inline nlohmann::ordered_json source_json(const UsageStats& usage) {
+  if (!usage.wall_seconds) return nullptr;
+  return usage.source == UsageSource::accounting ? "accounting" : "worker_node";
 }
 
 }  // namespace allot::cli

@@ -45,6 +45,8 @@ Json task_json(const TaskDetail& detail, const TaskSpec& spec) {
   json["read_bytes"] = known(detail.usage.read_bytes);
   json["write_bytes"] = known(detail.usage.write_bytes);
   json["cores"] = known(detail.usage.cores);
+  json["energy_joules"] = known(detail.usage.energy_joules);
+  json["usage_source"] = source_json(detail.usage);
   json["leftover_processes"] =
       detail.folded.end_kind == EndKind::finished ? Json(detail.leftover_processes) : Json(nullptr);
   json["output_incomplete"] = ended ? Json(detail.folded.output_incomplete) : Json(nullptr);

@@ -77,6 +77,8 @@ std::string run_text(const TaskRun& run) {
     if (run.usage.user_seconds) text += ", user " + seconds_text(*run.usage.user_seconds);
     if (run.usage.system_seconds) text += ", system " + seconds_text(*run.usage.system_seconds);
     if (run.usage.max_rss_bytes) text += ", max RSS " + format_size_rounded(*run.usage.max_rss_bytes);
+    if (run.usage.energy_joules) text += ", " + std::to_string(*run.usage.energy_joules) + " J";
+    if (run.usage.source == UsageSource::accounting) text += " (of its whole job, by the scheduler's accounting)";
     text += "\n";
   }
   for (const auto& line : run.evidence) text += "    - " + printable(line) + "\n";
@@ -99,6 +101,7 @@ Json run_json(const TaskRun& run) {
   json["signal"] = run.end && run.end->signal ? Json(*run.end->signal) : Json(nullptr);
   json["wall_seconds"] = run.usage.wall_seconds ? Json(*run.usage.wall_seconds) : Json(nullptr);
   json["max_rss_bytes"] = run.usage.max_rss_bytes ? Json(*run.usage.max_rss_bytes) : Json(nullptr);
+  json["usage_source"] = source_json(run.usage);
   json["resources"] = run.submitted_ns != 0 ? asked_json(run.resources) : Json(nullptr);
   json["text"] = run.end ? text_or_null(run.end->text) : Json(nullptr);
   json["evidence"] = run.evidence;

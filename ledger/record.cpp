@@ -172,6 +172,8 @@ void for_each_usage_field(Usage& usage, F&& f) {
   f(usage.voluntary_switches, bit++);
   f(usage.involuntary_switches, bit++);
   f(usage.cores, bit++);
+  f(usage.energy_joules, bit++);
+  f(usage.source, bit++);
 }
 
 constexpr auto kUsage = [](auto& usage, auto&& f) { for_each_usage_field(usage, f); };

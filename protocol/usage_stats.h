@@ -8,6 +8,12 @@
 
 namespace allot {
 
+/// Who has measured. The sources named below are the worker node's.
+enum class UsageSource : std::uint8_t {
+  worker_node,
+  accounting,  ///< the scheduler's own, of a run that left no end: its job, from its start to its end, sampled
+};
+
 struct UsageStats {
   std::optional<double> wall_seconds;    ///< monotonic clock of the guard: spawn to reap
   std::optional<double> user_seconds;    ///< wait4(2): the command and the children it waited for, plus reaped orphans
@@ -22,6 +28,8 @@ struct UsageStats {
   std::optional<std::uint64_t> voluntary_switches;    ///< wait4(2)
   std::optional<std::uint64_t> involuntary_switches;  ///< wait4(2)
   std::optional<std::uint32_t> cores;                 ///< cores that the task was given
+  std::optional<std::uint64_t> energy_joules;         ///< the accounting, where the site measures it
+  std::optional<UsageSource> source;                  ///< nothing: the worker node
   std::string node;                                   ///< name of the node it ran on; empty: never ran
 
   friend bool operator==(const UsageStats&, const UsageStats&) = default;

@@ -255,9 +255,30 @@ AgentClient::Answer<bool> AgentClient::hold(const std::string& job, bool hold, M
 AgentClient::Answer<std::vector<Partition>> AgentClient::partitions(Milliseconds timeout) {
   return as<std::vector<Partition>>(ask({{"op", "partitions"}}, timeout));
 }
+
+AgentClient::Answer<Policies> AgentClient::policies(Milliseconds timeout) {
+  return as<Policies>(ask({{"op", "policies"}}, timeout));
+}
 AgentClient::Answer<std::vector<JobRecord>> AgentClient::accounted(const std::vector<std::string>& names,
                                                                    std::int64_t since, Milliseconds timeout) {
   return as<std::vector<JobRecord>>(ask({{"op", "accounted"}, {"names", names}, {"since", since}}, timeout));
+}
+
+Result<Site> read_site(AgentClient& agent, AgentClient::Milliseconds timeout) {
+  const auto silent = [](const Fault& fault) {
+    return fail(ErrorCode::retry_later, "the Slurm controller does not answer: " + fault.text);
+  };
+  Site site;
+  auto info = agent.info(timeout);
+  if (!info) return silent(info.error());
+  site.info = std::move(*info);
+  auto partitions = agent.partitions(timeout);
+  if (!partitions) return silent(partitions.error());
+  site.partitions = std::move(*partitions);
+  if (!site.info.enforces_limits) return site;
+  // A site may keep them from its users; then a limit is learnt when the controller refuses what is beyond it.
+  if (auto policies = agent.policies(timeout)) site.policies = std::make_shared<const Policies>(std::move(*policies));
+  return site;
 }
 
 }  // namespace allot::slurm

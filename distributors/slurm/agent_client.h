@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -48,6 +49,7 @@ class AgentClient {
   Answer<bool> cancel(const std::string& job, Milliseconds timeout);
   Answer<bool> hold(const std::string& job, bool hold, Milliseconds timeout);
   Answer<std::vector<Partition>> partitions(Milliseconds timeout);
+  Answer<Policies> policies(Milliseconds timeout);
   Answer<std::vector<JobRecord>> accounted(const std::vector<std::string>& names, std::int64_t since,
                                            Milliseconds timeout);
 
@@ -79,5 +81,14 @@ class AgentClient {
   std::map<std::uint64_t, Pending> pending_;
   Spawner spawner_;
 };
+
+/// What there is to know of a cluster before anything is sent to it.
+struct Site {
+  ControllerInfo info;
+  std::vector<Partition> partitions;
+  std::shared_ptr<const Policies> policies;  ///< null: none are enforced, or they are not shown to this user
+};
+/// Errors: retry_later, the controller does not answer.
+Result<Site> read_site(AgentClient& agent, AgentClient::Milliseconds timeout);
 
 }  // namespace allot::slurm

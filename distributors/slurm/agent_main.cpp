@@ -52,6 +52,7 @@ json perform(const json& request) {
   if (op == "cancel") return answer_of(cancel_job(request.at("job")));
   if (op == "hold") return answer_of(hold_job(request.at("job"), request.at("hold")));
   if (op == "partitions") return answer_of(load_partitions());
+  if (op == "policies") return answer_of(load_policies());
   if (op == "accounted") {
     return answer_of(accounted_jobs(request.at("names").get<std::vector<std::string>>(), request.at("since")));
   }

@@ -15,11 +15,32 @@ namespace {
 constexpr std::chrono::seconds kFinalPatience{3};        // a reason for which it can never start must hold so long
 constexpr std::chrono::seconds kUnseenPatience{20};      // between the answer to a submission and its first look
 constexpr std::chrono::seconds kAccountingPatience{60};  // an accounting that is down is not waited for longer
+constexpr std::chrono::seconds kAccountingDelay{2};      // which the controller takes to tell it of an end
 constexpr double kSlowDown = 1.5;
 
 std::int64_t unix_nanoseconds() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
       .count();
+}
+
+// An element's figures are its task's.
+bool is_of_one_task(const NativeJob& job) {
+  return job.sending.layout.pack == 1 && !job.sending.is_users_own;
+}
+
+UsageStats usage_of(const JobRecord& accounted) {
+  UsageStats usage;
+  usage.source = UsageSource::accounting;
+  usage.wall_seconds = accounted.elapsed_seconds;
+  // Of a job that was killed it has neither; both are 0 then.
+  if (accounted.user_seconds.value_or(0) + accounted.system_seconds.value_or(0) > 0) {
+    usage.user_seconds = accounted.user_seconds;
+    usage.system_seconds = accounted.system_seconds;
+  }
+  // Sampled, by the sum of the tree; 0: the sampler had no time to look.
+  if (accounted.max_rss_bytes.value_or(0) > 0) usage.tree_peak_bytes = accounted.max_rss_bytes;
+  usage.energy_joules = accounted.energy_joules;
+  return usage;
 }
 
 std::string text_of_wait_status(std::uint32_t status) {
@@ -215,17 +236,21 @@ void SlurmDistributor::mark_gone(NativeJob& job, std::uint64_t element, const Jo
   record_time_.notify_all();
 }
 
-// What the controller has forgotten, the accounting may know. Once for each element that is gone without an end.
+// What the controller has forgotten, the accounting may know; of a run that left no end it knows what that used, too.
+// Once for each element that is gone without an end.
 void SlurmDistributor::ask_accounting(std::unique_lock<std::mutex>& lock) {
-  if (!info_.has_accounting) return;
+  if (!site_.info.has_accounting) return;
   std::vector<std::string> names;
   std::int64_t since = INT64_MAX;
-  const auto is_open = [](const ElementView& view) {
-    return view.is_gone && !view.is_settled && !view.is_accounted && view.state.phase != NativePhase::ended;
+  const auto is_open = [this](const NativeJob& job, std::uint64_t element, const ElementView& view) {
+    if (!view.is_gone || view.is_settled || view.is_accounted) return false;
+    return view.state.phase != NativePhase::ended || (is_of_one_task(job) && unfinished_in(job, element) > 0 &&
+                                                      Clock::now() - view.gone_since > kAccountingDelay);
   };
   for (const auto& [entry, job] : jobs_) {
     if (book_.entry(entry).unfinished == 0) continue;
-    if (std::none_of(job.elements.begin(), job.elements.end(), [&](const auto& item) { return is_open(item.second); }))
+    if (std::none_of(job.elements.begin(), job.elements.end(),
+                     [&](const auto& item) { return is_open(job, item.first, item.second); }))
       continue;
     names.push_back(job.sending.job_name);
     since = std::min(since, job.sending.sent_at - 60);
@@ -241,8 +266,9 @@ void SlurmDistributor::ask_accounting(std::unique_lock<std::mutex>& lock) {
   for (auto& [entry, job] : jobs_) {
     if (std::find(names.begin(), names.end(), job.sending.job_name) == names.end()) continue;
     for (auto& [element, view] : job.elements) {
-      if (!is_open(view)) continue;
-      view.is_accounted = true;
+      if (!is_open(job, element, view)) continue;
+      const bool is_for_usage = view.state.phase == NativePhase::ended;
+      if (!is_for_usage) view.is_accounted = true;
       const JobRecord* latest = nullptr;  // of several runs the last one counts
       for (const JobRecord& record : *records) {
         const bool is_it = job.is_told_by(record) && record.element.has_value() == job.sending.is_array &&
@@ -250,6 +276,9 @@ void SlurmDistributor::ask_accounting(std::unique_lock<std::mutex>& lock) {
         if (is_it && (latest == nullptr || record.started >= latest->started)) latest = &record;
       }
       if (latest == nullptr || native_state(latest->state).phase != NativePhase::ended) continue;
+      view.is_accounted = true;
+      view.accounted = *latest;
+      if (is_for_usage) continue;  // asked again with the next poll until it has the end, or the verdict is due
       view.record = *latest;
       view.state = native_state(latest->state);
       view.is_known = true;
@@ -267,7 +296,8 @@ void SlurmDistributor::judge_gone() {
       if (!view.is_gone || view.is_settled) continue;
       if (remove_never_begun(job, element)) view.is_settled = true;
       if (view.is_settled || now - view.gone_since < settings_.record_patience) continue;
-      const bool may_be_told = info_.has_accounting && !view.is_accounted && view.state.phase != NativePhase::ended;
+      const bool may_be_told =
+          site_.info.has_accounting && !view.is_accounted && view.state.phase != NativePhase::ended;
       if (may_be_told && now - view.gone_since < settings_.record_patience + kAccountingPatience) continue;
       judge(job, element, verdicts);
       view.is_settled = true;
@@ -369,6 +399,9 @@ void SlurmDistributor::judge(NativeJob& job, std::uint64_t element, std::vector<
     }
     verdict.exit_info.exit_class = end;
     verdict.exit_info.text = text + evidence;
+    if (view.accounted && is_of_one_task(job) && cell.phase == TaskPhase::running) {
+      verdict.usage = usage_of(*view.accounted);
+    }
     verdicts.push_back(std::move(verdict));
   }
 }

@@ -43,10 +43,11 @@ std::string job_name_of(const std::string& token, std::uint32_t try_number);
 struct ElementView {
   NativeState state;
   JobRecord record;
-  bool is_gone = false;       ///< it runs no more, or is not known any more
-  bool is_known = false;      ///< false: no look has shown it yet
-  bool is_accounted = false;  ///< the accounting was asked
-  bool is_settled = false;    ///< nothing of it is to be found out any more
+  bool is_gone = false;                ///< it runs no more, or is not known any more
+  bool is_known = false;               ///< false: no look has shown it yet
+  bool is_accounted = false;           ///< the accounting was asked
+  std::optional<JobRecord> accounted;  ///< its answer
+  bool is_settled = false;             ///< nothing of it is to be found out any more
   std::chrono::steady_clock::time_point gone_since{};
 };
 

@@ -3,6 +3,7 @@
 
 #include "distributors/slurm/agent_client.h"
 #include "distributors/slurm/slurm_distributor.h"
+#include "distributors/slurm/slurm_queue.h"
 #include "process/install_paths.h"
 #include "protocol/plugin.h"
 #include "worker_node/environment_node.h"
@@ -43,11 +44,9 @@ class SlurmPlugin final : public Plugin {
     if (!settings) return fail(settings.error());
     AgentClient agent(settings->configuration);
     if (auto started = agent.start(settings->start_timeout); !started) return fail(started.error());
-    auto partitions = agent.partitions(settings->start_timeout);
-    if (!partitions) {
-      return fail(ErrorCode::retry_later, "the Slurm controller does not answer: " + partitions.error().text);
-    }
-    return slurm_queues(config, *partitions);
+    auto site = read_site(agent, settings->start_timeout);
+    if (!site) return fail(site.error());
+    return slurm_queues(config, *settings, site->partitions, site->policies);
   }
 
   Result<std::unique_ptr<ClusterWorkerNode>> create_worker_node() const override {

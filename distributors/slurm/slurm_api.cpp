@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "distributors/slurm/slurm_api.h"
 
+#include <pwd.h>
 #include <slurm/slurm.h>
 #include <slurm/slurm_errno.h>
 #include <slurm/slurmdb.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -123,6 +125,12 @@ JobRecord record_of(const slurmdb_job_rec_t& job) {
   record.nodes = text_of(job.nodes);
   record.partition = text_of(job.partition);
   record.elapsed_seconds = job.elapsed;
+  constexpr double kMicro = 1e-6;
+  record.user_seconds = static_cast<double>(job.user_cpu_sec) + kMicro * static_cast<double>(job.user_cpu_usec);
+  record.system_seconds = static_cast<double>(job.sys_cpu_sec) + kMicro * static_cast<double>(job.sys_cpu_usec);
+  constexpr int kEnergy = 3;
+  const auto energy = tres_value(job.tres_alloc_str, kEnergy);
+  if (energy) record.energy_joules = number_of<std::uint64_t>(*energy, NO_VAL64, INFINITE64);
   record.is_accounted = true;
   const auto canceller = static_cast<std::uint32_t>(job.requid);
   if (canceller < NO_VAL) record.cancelled_by = canceller;  // -1: nobody
@@ -136,6 +144,36 @@ JobRecord record_of(const slurmdb_job_rec_t& job) {
   }
   return record;
 }
+
+template <class T, class List, class F>
+void for_each(List list, F&& take) {
+  if (list == nullptr) return;
+  auto* iterator = ::slurm_list_iterator_create(list);
+  while (const auto* item = static_cast<const T*>(::slurm_list_next(iterator))) take(*item);
+  ::slurm_list_iterator_destroy(iterator);
+}
+
+// The order in which the controller counts cores, memory and the rest is its own.
+class TrackedResources {
+ public:
+  explicit TrackedResources(const assoc_mgr_info_msg_t& known) {
+    for (std::uint32_t i = 0; i < known.tres_cnt; ++i) names_.push_back(text_of(known.tres_names[i]));
+  }
+  JobLimits limits(const std::uint64_t* counts) const {
+    JobLimits limits;
+    for (std::size_t i = 0; counts != nullptr && i < names_.size(); ++i) {
+      const auto count = number_of<std::uint64_t>(counts[i], NO_VAL64, INFINITE64);
+      if (names_[i] == "cpu") limits.cores = count;
+      if (names_[i] == "mem") limits.megabytes = count;
+      if (names_[i] == "node") limits.nodes = count;
+      if (names_[i] == "gres/gpu") limits.gpus = count;
+    }
+    return limits;
+  }
+
+ private:
+  std::vector<std::string> names_;
+};
 
 }  // namespace
 
@@ -155,6 +193,8 @@ Answer<ControllerInfo> controller_info() {
   info.message_timeout_seconds = conf->msg_timeout;
   info.kill_wait_seconds = conf->kill_wait;
   const std::string storage = text_of(conf->accounting_storage_type);
+  constexpr std::uint16_t kEnforceLimits = 2;  // no header that is installed names it
+  info.enforces_limits = (conf->accounting_storage_enforce & kEnforceLimits) != 0;
   info.has_accounting = storage.find("slurmdbd") != std::string::npos;
   ::slurm_free_ctl_conf(conf);
   return info;
@@ -309,6 +349,7 @@ Answer<std::vector<Partition>> load_partitions() {
     partition.max_minutes = number_of<std::uint32_t>(known.max_time, NO_VAL, INFINITE);
     partition.max_nodes = number_of<std::uint32_t>(known.max_nodes, NO_VAL, INFINITE);
     partition.nodes = known.total_nodes;
+    partition.qos = text_of(known.qos_char);
     // Pairs of first and last index into the table of nodes; a negative one ends them.
     for (const std::int32_t* pair = known.node_inx; pair != nullptr && pair[0] >= 0; pair += 2) {
       for (std::int32_t at = pair[0]; at <= pair[1] && at < static_cast<std::int32_t>(nodes->record_count); ++at) {
@@ -324,6 +365,54 @@ Answer<std::vector<Partition>> load_partitions() {
   ::slurm_free_node_info_msg(nodes);
   ::slurm_free_partition_info_msg(partitions);
   return answer;
+}
+
+Answer<Policies> load_policies() {
+  assoc_mgr_info_request_msg_t request{};
+  request.flags = ASSOC_MGR_INFO_FLAG_ASSOC | ASSOC_MGR_INFO_FLAG_QOS;
+  std::array<char, 4096> buffer;
+  struct passwd entry {};
+  struct passwd* user = nullptr;
+  if (::getpwuid_r(::getuid(), &entry, buffer.data(), buffer.size(), &user) != 0 || user == nullptr) {
+    return tl::make_unexpected(Fault{kNoAgent, "user " + std::to_string(::getuid()) + " has no name on this host"});
+  }
+  request.user_list = ::slurm_list_create(nullptr);
+  ::slurm_list_append(request.user_list, user->pw_name);
+  assoc_mgr_info_msg_t* known = nullptr;
+  errno = 0;
+  const int rc = ::slurm_load_assoc_mgr_info(&request, &known);
+  ::slurm_list_destroy(request.user_list);
+  if (rc != 0) return failed(rc);
+  const TrackedResources tracked(*known);
+  Policies policies;
+  for_each<slurmdb_assoc_rec_t>(known->assoc_list, [&](const slurmdb_assoc_rec_t& assoc) {
+    if (assoc.user == nullptr || text_of(assoc.user) != user->pw_name) return;
+    Association one;
+    one.account = text_of(assoc.acct);
+    one.partition = text_of(assoc.partition);
+    one.is_default = assoc.is_def == 1;
+    one.default_qos = number_of<std::uint32_t>(assoc.def_qos_id, NO_VAL, INFINITE).value_or(0);
+    one.limits = tracked.limits(assoc.max_tres_ctld);
+    one.limits.minutes = number_of<std::uint32_t>(assoc.max_wall_pj, NO_VAL, INFINITE);
+    one.limits.jobs = number_of<std::uint32_t>(assoc.max_submit_jobs, NO_VAL, INFINITE);
+    one.group = tracked.limits(assoc.grp_tres_ctld);
+    one.group.jobs = number_of<std::uint32_t>(assoc.grp_submit_jobs, NO_VAL, INFINITE);
+    policies.associations.push_back(std::move(one));
+  });
+  for_each<slurmdb_qos_rec_t>(known->qos_list, [&](const slurmdb_qos_rec_t& qos) {
+    Qos one;
+    one.id = qos.id;
+    one.name = text_of(qos.name);
+    one.is_over_partition = (qos.flags & QOS_FLAG_OVER_PART_QOS) != 0;
+    one.limits = tracked.limits(qos.max_tres_pj_ctld);
+    one.limits.minutes = number_of<std::uint32_t>(qos.max_wall_pj, NO_VAL, INFINITE);
+    one.limits.jobs = number_of<std::uint32_t>(qos.max_submit_jobs_pu, NO_VAL, INFINITE);
+    one.group = tracked.limits(qos.grp_tres_ctld);
+    one.group.jobs = number_of<std::uint32_t>(qos.grp_submit_jobs, NO_VAL, INFINITE);
+    policies.qos.push_back(std::move(one));
+  });
+  ::slurm_free_assoc_mgr_info_msg(known);
+  return policies;
 }
 
 Answer<std::vector<JobRecord>> accounted_jobs(const std::vector<std::string>& names, std::int64_t since) {

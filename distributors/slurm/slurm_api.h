@@ -34,6 +34,8 @@ Answer<bool> signal_job(const std::string& job, int signal, bool only_script);
 Answer<bool> cancel_job(const std::string& job);
 Answer<bool> hold_job(const std::string& job, bool hold);
 Answer<std::vector<Partition>> load_partitions();
+/// What the controller has of this user's associations, and all QOS.
+Answer<Policies> load_policies();
 /// What slurmdbd knows of this user's jobs of these names, submitted since then (Unix seconds); each run of a requeued
 /// job is a record of its own.
 Answer<std::vector<JobRecord>> accounted_jobs(const std::vector<std::string>& names, std::int64_t since);

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "distributors/slurm/element_set.h"
+#include "distributors/slurm/slurm_queue.h"
 #include "ledger/submission_file.h"
 #include "process/install_paths.h"
 
@@ -53,20 +54,32 @@ DistributorLimits SlurmDistributor::limits() const {
   if (settings_.pack != "auto" && !settings_.pack.empty()) pack = std::stoull(settings_.pack);
   if (settings_.pack == "auto") pack = 1000;
   // The largest index is one below MaxArraySize; a table of jobs that others use, too, is not filled to the brim.
-  if (info_.max_array_size > 0) {
+  if (site_.info.max_array_size > 0) {
     limits.max_array_length =
-        std::min<std::uint64_t>(limits.max_array_length, std::uint64_t{info_.max_array_size} * pack);
+        std::min<std::uint64_t>(limits.max_array_length, std::uint64_t{site_.info.max_array_size} * pack);
   }
-  if (info_.max_job_count > 0)
-    limits.max_queued = std::max<std::uint64_t>(1, std::uint64_t{info_.max_job_count} / 2) * pack;
-  if (room_ && Clock::now() < room_until_) {
+  if (site_.info.max_job_count > 0)
+    limits.max_queued = std::max<std::uint64_t>(1, std::uint64_t{site_.info.max_job_count} / 2) * pack;
+  if (const auto room = room_now()) {
     // Elements that run take of the same room as those that wait, and the engine counts what waits.
     const std::uint64_t live = live_elements();
     const std::uint64_t queued = waiting_tasks();
-    const std::uint64_t most = queued + (*room_ > live ? *room_ - live : 0) * pack;
+    const std::uint64_t most = queued + (*room > live ? *room - live : 0) * pack;
     limits.max_queued = std::max<std::uint64_t>(pack, std::min(most, limits.max_queued > 0 ? limits.max_queued : most));
   }
   return limits;
+}
+
+// Elements that the controller takes at once: as the account and the QOS say, or as its last refusal has taught.
+std::optional<std::uint64_t> SlurmDistributor::room_now() const {
+  std::optional<std::uint64_t> room;
+  if (room_ && Clock::now() < room_until_) room = room_;
+  const Partition* partition = queues_.empty() ? nullptr : partition_of({});  // none before the start
+  if (partition != nullptr) {
+    const auto jobs = job_limits({}, *partition).jobs;
+    if (jobs && (!room || *jobs < *room)) room = std::max<std::uint64_t>(1, *jobs);
+  }
+  return room;
 }
 
 std::uint64_t SlurmDistributor::live_elements() const {
@@ -118,16 +131,12 @@ Result<void> SlurmDistributor::start() {
   lock.unlock();
   const auto get_ready = [this]() -> Result<void> {
     if (auto started = agent_.start(settings_.start_timeout); !started) return started;
-    auto info = agent_.info(settings_.start_timeout);
-    if (!info) return fail(ErrorCode::retry_later, "the Slurm controller does not answer: " + info.error().text);
-    auto partitions = agent_.partitions(settings_.start_timeout);
-    if (!partitions)
-      return fail(ErrorCode::retry_later, "the Slurm controller does not answer: " + partitions.error().text);
-    auto queues = slurm_queues(config_, *partitions);
+    auto site = read_site(agent_, settings_.start_timeout);
+    if (!site) return fail(site.error());
+    auto queues = slurm_queues(config_, settings_, site->partitions, site->policies);
     if (!queues) return fail(queues.error());
     std::lock_guard inner(mutex_);
-    info_ = std::move(*info);
-    partitions_ = std::move(*partitions);
+    site_ = std::move(*site);
     queues_ = std::move(*queues);
     return {};
   };

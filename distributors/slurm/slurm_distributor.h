@@ -60,6 +60,8 @@ class SlurmDistributor final : public BookDistributor {
   std::string script_of(const Submission& submission, const Sending& sending, const JobRequest& request) const;
   std::string reason_of(RunBook::Found task) const;
   const Partition* partition_of(const Submission& submission) const;
+  JobLimits job_limits(const RequestedResources& asked, const Partition& partition) const;
+  std::optional<std::uint64_t> room_now() const;
   Result<void> check_nodes(const Submission& submission) const;
 
   // submit.cpp, without mutex_.
@@ -94,8 +96,7 @@ class SlurmDistributor final : public BookDistributor {
   const std::string element_program_;
   AgentClient agent_;
   Life life_ = Life::created;
-  ControllerInfo info_;
-  std::vector<Partition> partitions_;
+  Site site_;
   std::map<std::uint32_t, NativeJob> jobs_;          // by entry
   std::map<std::string, RecordFollower> followers_;  // by the batch's path; the records thread's alone
   std::set<std::string> read_again_;                 // paths of batches of which more is to be told from the start

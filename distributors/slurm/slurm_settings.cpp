@@ -8,7 +8,6 @@
 #include <cmath>
 #include <limits>
 
-#include "protocol/limits_queue.h"
 #include "protocol/units.h"
 
 namespace allot::slurm {
@@ -16,9 +15,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::uint64_t kMegabyte = 1024 * 1024;
-// What an element's own processes need beside its tasks: the element and a guard for each slot, static programs.
-constexpr std::uint64_t kElementMegabytes = 8;
 constexpr std::uint64_t kMostPacked = 100'000;
 constexpr std::uint32_t kMostSlots = 64;
 constexpr std::int32_t kMostNice = 2'000'000'000;
@@ -64,6 +60,21 @@ Result<void> take_option(const std::string& key, const std::string& value, JobRe
     return wrong_option(key, value, std::string("this cluster does not know it; it knows ") + kKnownOptions);
   }
   return {};
+}
+
+// How many such tasks a node, and what one job may have of it, takes at once.
+std::uint64_t slots_that_fit(const RequestedResources& asked, const Pace& pace) {
+  std::uint64_t slots = kSlotsByItself;
+  const auto bound = [&slots](std::uint64_t there, std::uint64_t of_a_task) {
+    if (of_a_task > 0) slots = std::min(slots, there / of_a_task);
+  };
+  bound(pace.cores_of_a_node, asked.cores.value_or(1));
+  if (pace.megabytes_of_a_node && asked.memory_bytes) {
+    const std::uint64_t left = *pace.megabytes_of_a_node - std::min(kElementMegabytes, *pace.megabytes_of_a_node);
+    bound(left, (*asked.memory_bytes + kMegabyte - 1) / kMegabyte);
+  }
+  if (pace.gpus_of_a_node) bound(*pace.gpus_of_a_node, asked.gpus.value_or(0));
+  return std::max<std::uint64_t>(1, slots);
 }
 
 }  // namespace
@@ -186,51 +197,6 @@ Result<SlurmSettings> slurm_settings(const ClusterConfig& config) {
   return settings;
 }
 
-Result<std::vector<std::unique_ptr<ClusterQueue>>> slurm_queues(const ClusterConfig& config,
-                                                                const std::vector<Partition>& partitions) {
-  std::vector<QueueConfig> configs = config.queues;
-  std::string first = config.default_queue;
-  if (configs.empty()) {
-    for (const Partition& partition : partitions) {
-      configs.emplace_back();
-      configs.back().queue_id = static_cast<int>(configs.size());
-      configs.back().name = partition.name;
-      if (partition.is_default && first.empty()) first = partition.name;
-    }
-  }
-  const auto named = [&first](const auto& queue) { return queue.name == first; };
-  if (!first.empty() && std::none_of(configs.begin(), configs.end(), named)) {
-    return fail(ErrorCode::fix_request, (config.source.empty() ? "cluster " + config.name : config.source) +
-                                            ": default_queue: \"" + first + "\" is no partition of this Slurm cluster");
-  }
-  std::vector<std::unique_ptr<ClusterQueue>> queues;
-  std::stable_partition(configs.begin(), configs.end(), named);
-  for (QueueConfig& queue : configs) {
-    const auto found = std::find_if(partitions.begin(), partitions.end(),
-                                    [&queue](const Partition& known) { return known.name == queue.name; });
-    if (found == partitions.end()) {
-      return fail(ErrorCode::fix_request, (config.source.empty() ? "cluster " + config.name : config.source) +
-                                              ": queue \"" + queue.name + "\" is no partition of this Slurm cluster");
-    }
-    const auto cap = [&queue](const char* name, std::uint64_t least, std::uint64_t most) {
-      auto [it, added] = queue.limits.emplace(name, ResourceLimit{least, std::max(least, most)});
-      if (!added) it->second.maximum = std::max(it->second.minimum, std::min(it->second.maximum, most));
-    };
-    // A task runs on one node, unless it is a program of several nodes by itself.
-    const std::uint64_t nodes = std::min<std::uint64_t>(found->nodes, found->max_nodes.value_or(found->nodes));
-    cap("cores", 1, found->cores_of_a_node);
-    const std::uint64_t own = std::min(kElementMegabytes, found->megabytes_of_a_node);
-    cap("memory_bytes", 1, (found->megabytes_of_a_node - own) * kMegabyte);
-    cap("gpus", 0, found->gpus_of_a_node);
-    cap("nodes", 1, nodes);
-    cap("ranks", 1, nodes * found->cores_of_a_node);
-    if (found->max_minutes) cap("runtime_milliseconds", 1, std::uint64_t{*found->max_minutes} * 60'000);
-    queues.push_back(std::make_unique<LimitsQueue>(queue));
-  }
-  if (queues.empty()) return fail(ErrorCode::fix_request, "this Slurm cluster shows no partition to you");
-  return queues;
-}
-
 Result<Layout> layout_of(const SlurmSettings& settings, const Submission& submission, const Pace& pace) {
   const auto& options = submission.resources.pass_through;
   const auto option = [&options](const char* key, std::string fallback) {
@@ -248,7 +214,7 @@ Result<Layout> layout_of(const SlurmSettings& settings, const Submission& submis
     if (!number) return wrong_option("pack_slots", asked, "1 to 64 is taken");
     slots = *number;
   }
-  if (slots == 0) slots = is_auto ? std::clamp<std::uint64_t>(pace.cores_of_a_node / cores, 1, kSlotsByItself) : 1;
+  if (slots == 0) slots = is_auto ? slots_that_fit(submission.resources, pace) : 1;
   if (is_auto) {
     // By what was measured an element lasts its time; before, each core of the queue gets one share of the tasks. More
     // than that share would leave cores without work.

@@ -5,14 +5,12 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "distributors/slurm/slurm_types.h"
 #include "protocol/cluster_config.h"
-#include "protocol/cluster_queue.h"
 #include "protocol/submission.h"
 
 namespace allot::slurm {
@@ -42,11 +40,9 @@ std::vector<ParameterSpec> slurm_parameter_specs();
 /// Errors: fix_request for values that do not go together.
 Result<SlurmSettings> slurm_settings(const ClusterConfig& config);
 
-/// The queues: one for each partition, or those of the cluster's file, whose limits then lie within their partition's.
-/// The default partition, or the file's default queue, comes first. Errors: fix_request naming a queue of the file that
-/// is no partition.
-Result<std::vector<std::unique_ptr<ClusterQueue>>> slurm_queues(const ClusterConfig& config,
-                                                                const std::vector<Partition>& partitions);
+inline constexpr std::uint64_t kMegabyte = 1024 * 1024;
+/// What an element's own processes need beside its tasks: the element and a guard for each slot, static programs.
+inline constexpr std::uint64_t kElementMegabytes = 8;
 
 /// How the tasks of a submission lie in the elements of its job: element e has those at positions [e × pack, …).
 struct Layout {
@@ -57,9 +53,10 @@ struct Layout {
 
 /// What is known of how long this cluster's tasks take.
 struct Pace {
-  std::optional<double> mean_seconds;  ///< of tasks that have ended; nothing: none has
-  std::uint64_t cores = 1;             ///< that the queue has in all
-  std::uint64_t cores_of_a_node = 1;   ///< of its largest
+  std::optional<double> mean_seconds;                                ///< of tasks that have ended; nothing: none has
+  std::uint64_t cores = 1;                                           ///< that the queue has in all
+  std::uint64_t cores_of_a_node = 1;                                 ///< of its largest, or what one job may have of it
+  std::optional<std::uint64_t> megabytes_of_a_node, gpus_of_a_node;  ///< as cores_of_a_node
 };
 
 /// Errors: fix_request, naming the pass-through key that is wrong.

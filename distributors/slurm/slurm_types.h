@@ -47,10 +47,12 @@ struct JobRecord {
   std::int64_t submitted = 0, started = 0, ended = 0;  ///< Unix seconds; 0: has not
   std::string nodes;
   std::string partition;
-  std::optional<std::uint64_t> max_rss_bytes;    ///< slurmdbd only
-  std::optional<std::uint32_t> elapsed_seconds;  ///< slurmdbd only
-  bool is_accounted = false;                     ///< it is slurmdbd's
-  std::optional<std::uint32_t> cancelled_by;     ///< the user's number; slurmdbd only
+  // Of slurmdbd's alone: what the job used.
+  std::optional<std::uint64_t> max_rss_bytes, energy_joules;
+  std::optional<std::uint32_t> elapsed_seconds;
+  std::optional<double> user_seconds, system_seconds;
+  bool is_accounted = false;                  ///< it is slurmdbd's
+  std::optional<std::uint32_t> cancelled_by;  ///< the user's number; slurmdbd only
 };
 
 struct JobTable {
@@ -66,6 +68,7 @@ struct ControllerInfo {
   std::uint32_t message_timeout_seconds = 0;
   std::uint32_t kill_wait_seconds = 30;  ///< from TERM to KILL when Slurm ends a job
   bool has_accounting = false;
+  bool enforces_limits = false;  ///< of accounts and QOS
 };
 
 struct Partition {
@@ -79,6 +82,34 @@ struct Partition {
   std::uint64_t megabytes_of_a_node = 0;  ///< of its largest
   std::uint32_t gpus_of_a_node = 0;
   std::vector<std::string> node_names;
+  std::string qos;  ///< whose limits hold for every job of the partition
+};
+
+/// What one job may have, and how many jobs a user may have in the queue. Nothing: no limit.
+struct JobLimits {
+  std::optional<std::uint32_t> minutes, jobs;
+  std::optional<std::uint64_t> cores, megabytes, gpus, nodes;
+};
+
+/// What this user may charge to an account, in one partition or (empty) in all.
+struct Association {
+  std::string account, partition;
+  bool is_default = false;
+  std::uint32_t default_qos = 0;  ///< its id; 0: none is named
+  JobLimits limits;
+  JobLimits group;  ///< of all jobs of the association together: no single one can have more
+};
+
+struct Qos {
+  std::uint32_t id = 0;
+  std::string name;
+  bool is_over_partition = false;  ///< its limits go before those of the partition's QOS
+  JobLimits limits, group;
+};
+
+struct Policies {
+  std::vector<Association> associations;
+  std::vector<Qos> qos;
 };
 
 /// A call that failed: Slurm's number and its words.

@@ -9,6 +9,7 @@
 
 #include "distributors/slurm/element_set.h"
 #include "distributors/slurm/slurm_distributor.h"
+#include "distributors/slurm/slurm_queue.h"
 #include "ledger/submission_file.h"
 #include "process/fault_point.h"
 #include "process/fd.h"
@@ -61,7 +62,7 @@ std::string advice_for(const Fault& fault) {
 
 std::string SlurmDistributor::script_of(const Submission& submission, const Sending& sending,
                                         const JobRequest& request) const {
-  const auto term_grace = std::max<std::int64_t>(500, std::int64_t{info_.kill_wait_seconds} * 1000 - 2'000);
+  const auto term_grace = std::max<std::int64_t>(500, std::int64_t{site_.info.kill_wait_seconds} * 1000 - 2'000);
   const auto number = [](std::int64_t value) { return std::to_string(value); };
   return "#!/bin/sh\nexec " + quoted(element_program_) + " batch=" + quoted(submission.batch_directory) +
          " submission=" + number(submission.number) + " try=" + number(sending.try_number) +
@@ -88,9 +89,18 @@ void SlurmDistributor::take_job(std::uint32_t entry, Sending sending) {
 const Partition* SlurmDistributor::partition_of(const Submission& submission) const {
   const std::string& asked = submission.resources.queue;
   const std::string& name = asked.empty() ? queues_.front()->queue_name() : asked;
-  const auto found = std::find_if(partitions_.begin(), partitions_.end(),
+  const auto found = std::find_if(site_.partitions.begin(), site_.partitions.end(),
                                   [&name](const Partition& partition) { return partition.name == name; });
-  return found == partitions_.end() ? nullptr : &*found;
+  return found == site_.partitions.end() ? nullptr : &*found;
+}
+
+// What the account and the QOS that a task is for let one job have in a partition.
+JobLimits SlurmDistributor::job_limits(const RequestedResources& asked, const Partition& partition) const {
+  if (!site_.policies) return {};
+  const auto qos = asked.pass_through.find("qos");
+  return policy_limits(*site_.policies, asked.account.empty() ? settings_.account : asked.account,
+                       qos == asked.pass_through.end() ? settings_.qos : qos->second, partition)
+      .limits;
 }
 
 // Excluding every node that the queue has would leave it pending for ever.
@@ -145,14 +155,20 @@ Result<SubmittedIds> SlurmDistributor::submit(const Submission& submission) {
   Pace pace;
   if (ended_tasks_ > 0) pace.mean_seconds = ended_seconds_ / static_cast<double>(ended_tasks_);
   if (const Partition* partition = partition_of(submission)) {
-    pace.cores_of_a_node = std::max<std::uint64_t>(1, partition->cores_of_a_node);
+    const JobLimits allowed = job_limits(submission.resources, *partition);
+    const auto lesser = [](std::uint64_t there, const std::optional<std::uint64_t>& allowed_of_it) {
+      return std::min(there, allowed_of_it.value_or(there));
+    };
+    pace.cores_of_a_node = std::max<std::uint64_t>(1, lesser(partition->cores_of_a_node, allowed.cores));
+    pace.megabytes_of_a_node = lesser(partition->megabytes_of_a_node, allowed.megabytes);
+    pace.gpus_of_a_node = lesser(partition->gpus_of_a_node, allowed.gpus);
     pace.cores = std::max<std::uint64_t>(1, std::uint64_t{partition->nodes} * partition->cores_of_a_node);
   }
   auto layout = layout_of(settings_, submission, pace);
   if (!layout) return fail(layout.error());
   if (auto request = job_request(settings_, submission, *layout, queues_.front()->queue_name()); !request)
     return fail(request.error());
-  const std::uint64_t most = std::max<std::uint32_t>(info_.max_array_size, 1);
+  const std::uint64_t most = std::max<std::uint32_t>(site_.info.max_array_size, 1);
   if (submission.is_array && layout->elements(submission.steps.size()) > most) {
     return fail(ErrorCode::fix_request, "submission \"" + submission.token +
                                             "\": " + std::to_string(layout->elements(submission.steps.size())) +
@@ -191,7 +207,7 @@ Result<void> SlurmDistributor::send(std::uint32_t entry) {
   const std::string queue = queues_.front()->queue_name();
   // A name that Slurm does not know would be refused, and nothing can run there anyhow.
   std::erase_if(submission.excluded_nodes, [this](const std::string& node) {
-    return std::none_of(partitions_.begin(), partitions_.end(), [&node](const Partition& partition) {
+    return std::none_of(site_.partitions.begin(), site_.partitions.end(), [&node](const Partition& partition) {
       return std::find(partition.node_names.begin(), partition.node_names.end(), node) != partition.node_names.end();
     });
   });
@@ -326,7 +342,7 @@ SlurmDistributor::Settled SlurmDistributor::settle(const std::string& batch_dire
   auto table = agent_.jobs(sending.job_name, kSettleTimeout);
   if (!table) return {Answer::unknown, "the controller's table cannot be read: " + fault_text(table.error())};
   if (auto found = take(table->jobs, "the controller")) return *found;
-  if (info_.has_accounting) {
+  if (site_.info.has_accounting) {
     auto accounted = agent_.accounted({sending.job_name}, sending.sent_at - kClocksApart, kSettleTimeout);
     if (!accounted) {
       return {Answer::unknown,
@@ -336,7 +352,7 @@ SlurmDistributor::Settled SlurmDistributor::settle(const std::string& batch_dire
   }
   const auto waited = std::chrono::seconds(unix_seconds() - sending.sent_at);
   const auto window = std::max<std::chrono::milliseconds>(settings_.ambiguity_window,
-                                                          std::chrono::seconds(2 * info_.message_timeout_seconds));
+                                                          std::chrono::seconds(2 * site_.info.message_timeout_seconds));
   if (waited < window) {
     return {Answer::unknown, "Slurm does not know it, but may still take it (" + std::to_string(waited.count()) +
                                  " of " + std::to_string(window.count() / 1000) + " s have passed since it was sent)"};

@@ -191,6 +191,33 @@ def killed_element(bench):
     demand(told[1] in ("lost", "node_failed"), f"{told}: {bench.why(0)}")
 
 
+def usage_accounted(bench):
+    """What a run used whose element was killed is told by the accounting, and named as such."""
+    memory = 64 << 20
+    program = (f"data = b'x' * {memory}; open('{bench.root}/effects', 'a').write('t' + chr(10)); "
+               f"open('{bench.root}/never').readline()")
+    child = bench.run("--retry", "lost=0", "--retry", "node_failed=0", "--", "python3", "-c", program)
+    bench.wait_for_effect("t")
+    job = json.loads((bench.batch / "submissions/1.slurm").read_text())["job_id"]
+
+    def is_sampled():
+        told = bench.cluster.run("sstat", "-a", "-n", "-P", "--noconvert", "-o", "MaxRSS", "-j", f"{job}.batch", check=False).split()
+        return told and told[0].isdigit() and int(told[0]) >= memory
+
+    wait_until("a sample of Slurm's", PATIENCE, is_sampled)
+    kill_all_of(bench, b"allot-element")
+    status, text = bench.end_of(child)
+    demand(status == 1, f"exit status {status}: {text}")
+    task = bench.tasks()[0]
+    demand(task["exit_class"] in ("lost", "node_failed"), f"{task}")
+    demand(task["usage_source"] == "accounting" and task["wall_seconds"] is not None, f"{task}")
+    demand(memory <= task["tree_peak_bytes"] <= 2 * memory, f"{task}")
+    demand("by the scheduler's accounting" in bench.why(0), bench.why(0))
+
+
+usage_accounted.parameters = {"record_patience": "8s"}  # the accounting is asked when it has had its time
+
+
 def timed_out(bench):
     """A task that passes its own limit: timed_out within its grace, long before Slurm's minutes."""
     tasks = bench.lines({"command": bench.wait_for_ever(), "resources": {"runtime": "1s"}}, {"command": ["true"]})
@@ -225,6 +252,22 @@ def impossible(bench):
     demand(status != 0, text)
     told = classes(bench)
     demand(told[0][1] == "queueing_error" and told[1][1] == "done", f"{told}")
+
+
+def beyond_a_policy(bench):
+    """What a QOS never lets one job have is told at once, with its name, and is not sent to Slurm; what it gives runs."""
+    tasks = bench.lines({"command": bench.effect("t0"), "resources": {"cores": 3, "options": {"qos": "tiny"}}},
+                        {"command": bench.effect("t1"), "resources": {"cores": 2, "options": {"qos": "tiny"}}},
+                        {"command": bench.effect("t2"), "resources": {"cores": 3}})
+    status, text = bench.end_of(bench.run(tasks))
+    demand(status == 1, f"exit status {status}: {text}")
+    told = classes(bench)
+    demand([told[step][1] for step in range(3)] == ["queueing_error", "done", "done"], f"{told}: {text}")
+    why = bench.why(0)
+    demand("cores 3 is above the maximum 2" in why and 'QOS "tiny"' in why, why)
+    demand(sorted(bench.effects()) == ["t1", "t2"], f"{bench.effects()}")
+    sent = len(list((bench.batch / "submissions").glob("*.slurm")))
+    demand(sent == 2, f"{sent} jobs")
 
 
 def without_accounting(bench):
@@ -475,8 +518,8 @@ def reused_id(bench):
 TESTS = {test.__name__: test for test in (hung_controller, restarted_controller, killed_driver, driver_away, killed_before_send,
                                           killed_after_send, killed_before_verdict,
                                           killed_element_before_publish, killed_element_published,
-                                          removal_killed_before, removal_killed_after, failed_node, killed_element, timed_out, scancelled,
-                                          impossible, without_accounting, packed_cancel, own_script,
+                                          removal_killed_before, removal_killed_after, failed_node, killed_element, usage_accounted, timed_out, scancelled,
+                                          impossible, beyond_a_policy, without_accounting, packed_cancel, own_script,
                                           own_script_resumed, own_script_killed, own_script_requeued, preempted,
                                           out_of_memory, exit_statuses, drained_node, requests_counted, few_at_once, random_kills, reused_id)}
 
@@ -493,7 +536,7 @@ def main():
     cluster = SlurmCluster(options.cluster)
     cluster.is_temporary = False
     cluster.adopt()
-    bench = Bench(options.build, cluster)
+    bench = Bench(options.build, cluster, **getattr(TESTS[options.name], "parameters", {}))
     try:
         TESTS[options.name](bench)
     except (Violation, Exception) as error:  # noqa: BLE001: whatever it is, the story is told

@@ -79,6 +79,8 @@ class RandomRecords {
     if (coin()) u.voluntary_switches = any();
     if (coin()) u.involuntary_switches = any();
     if (coin()) u.cores = static_cast<std::uint32_t>(any());
+    if (coin()) u.energy_joules = any();
+    if (coin()) u.source = UsageSource::accounting;
     return u;
   }
 

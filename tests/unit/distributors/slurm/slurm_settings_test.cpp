@@ -14,17 +14,6 @@ Submission of_tasks(std::uint64_t count) {
   return submission;
 }
 
-Partition partition(const std::string& name, bool is_default) {
-  Partition made;
-  made.name = name;
-  made.is_default = is_default;
-  made.nodes = 2;
-  made.cores_of_a_node = 16;
-  made.megabytes_of_a_node = 1000;
-  made.max_minutes = 60;
-  return made;
-}
-
 Layout must_layout(const SlurmSettings& settings, const Submission& submission, const Pace& pace = {}) {
   auto layout = layout_of(settings, submission, pace);
   REQUIRE(layout);
@@ -111,27 +100,24 @@ TEST_CASE("an element asks for what its tasks need at once, and for time for all
   CHECK(request->minutes <= 4u);
 }
 
-TEST_CASE("queues are the partitions, the default first, or those of the file within theirs", "[slurm]") {
-  ClusterConfig config;
-  config.name = "lab";
-  const std::vector<Partition> partitions = {partition("a", false), partition("b", true)};
-  auto queues = slurm_queues(config, partitions);
-  REQUIRE(queues);
-  REQUIRE(queues->size() == 2);
-  CHECK(queues->front()->queue_name() == "b");
-  CHECK(queues->front()->parameters().at("cores").maximum == 16);
-  CHECK(queues->front()->parameters().at("runtime_milliseconds").maximum == 3'600'000);
-  config.default_queue = "a";
-  CHECK((*slurm_queues(config, partitions))[0]->queue_name() == "a");
-  config.default_queue = "c";
-  auto wrong = slurm_queues(config, partitions);
-  REQUIRE_FALSE(wrong);
-  CHECK(wrong.error().message.find("\"c\" is no partition") != std::string::npos);
-  config.default_queue.clear();
-  config.queues = {{7, "a", {{"cores", {1, 100}}}, {}}};
-  queues = slurm_queues(config, partitions);
-  REQUIRE(queues);
-  CHECK(queues->front()->parameters().at("cores").maximum == 16);
+TEST_CASE("packing by itself runs no more at once than a node has room for", "[slurm]") {
+  SlurmSettings settings;
+  settings.pack = "auto";
+  Pace pace;
+  pace.cores = 64;
+  pace.cores_of_a_node = 16;
+  pace.megabytes_of_a_node = 1000;
+  pace.gpus_of_a_node = 2;
+  Submission submission = of_tasks(1000);
+  submission.resources.memory_bytes = std::uint64_t{300} << 20;
+  CHECK(must_layout(settings, submission, pace).slots == 3);
+  submission.resources.memory_bytes = std::uint64_t{600} << 20;
+  CHECK(must_layout(settings, submission, pace).slots == 1);
+  submission.resources.memory_bytes.reset();
+  submission.resources.gpus = 1;
+  CHECK(must_layout(settings, submission, pace).slots == 2);
+  submission.resources.cores = 12;
+  CHECK(must_layout(settings, submission, pace).slots == 1);
 }
 
 }  // namespace allot::slurm
