@@ -63,9 +63,9 @@ PolicyLimits policy_limits(const Policies& policies, const std::string& account,
   const Association* association = association_of(policies, account, partition.name);
   const Qos* own = qos_named(policies, qos);
   if (qos.empty() && association != nullptr && association->default_qos != 0) {
-    const auto found =
-        std::find_if(policies.qos.begin(), policies.qos.end(),
-                     [association](const Qos& candidate) { return candidate.id == association->default_qos; });
+    const auto found = std::find_if(policies.qos.begin(), policies.qos.end(), [association](const Qos& candidate) {
+      return candidate.id == association->default_qos;
+    });
     if (found != policies.qos.end()) own = &*found;
   }
   if (qos.empty() && own == nullptr) own = qos_named(policies, "normal");  // what slurmctld takes then
@@ -80,8 +80,7 @@ PolicyLimits policy_limits(const Policies& policies, const std::string& account,
   for (const Qos* one : both) {
     if (one != nullptr) add(one->limits, one->group, "QOS \"" + one->name + "\"");
   }
-  if (association != nullptr)
-    add(association->limits, association->group, "account \"" + association->account + "\"");
+  if (association != nullptr) add(association->limits, association->group, "account \"" + association->account + "\"");
   for_each_limit([&](auto member) {
     auto& value = known.limits.*member;
     for (const auto& [limits, group] : levels) {
