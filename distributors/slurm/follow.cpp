@@ -276,7 +276,7 @@ void SlurmDistributor::ask_accounting(std::unique_lock<std::mutex>& lock) {
         if (is_it && (latest == nullptr || record.started >= latest->started)) latest = &record;
       }
       if (latest == nullptr || native_state(latest->state).phase != NativePhase::ended) continue;
-      view.is_accounted = true;
+      view.is_accounted = !is_for_usage || latest->max_rss_bytes.has_value();  // which comes with its step, later
       view.accounted = *latest;
       if (is_for_usage) continue;  // asked again with the next poll until it has the end, or the verdict is due
       view.record = *latest;
