@@ -77,6 +77,9 @@ std::string run_text(const TaskRun& run) {
     if (run.usage.user_seconds) text += ", user " + seconds_text(*run.usage.user_seconds);
     if (run.usage.system_seconds) text += ", system " + seconds_text(*run.usage.system_seconds);
     if (run.usage.max_rss_bytes) text += ", max RSS " + format_size_rounded(*run.usage.max_rss_bytes);
+    // The accounting knows the tree's alone.
+    if (!run.usage.max_rss_bytes && run.usage.tree_peak_bytes)
+      text += ", peak " + format_size_rounded(*run.usage.tree_peak_bytes);
     if (run.usage.energy_joules) text += ", " + std::to_string(*run.usage.energy_joules) + " J";
     if (run.usage.source == UsageSource::accounting) text += " (of its whole job, by the scheduler's accounting)";
     text += "\n";

@@ -63,8 +63,8 @@ class MakingLock {
 
  private:
   bool has_its_name() const {
-    struct stat own {
-    }, named{};
+    struct stat own {};
+    struct stat named {};
     return ::fstat(file_.get(), &own) == 0 && ::stat(path_.c_str(), &named) == 0 && own.st_ino == named.st_ino &&
            own.st_dev == named.st_dev;
   }

@@ -51,6 +51,10 @@ std::optional<T> number_of(T value, T nothing, T unlimited) {
   return value;
 }
 
+std::optional<std::uint32_t> limit_of(std::uint32_t value) {
+  return number_of<std::uint32_t>(value, NO_VAL, INFINITE);
+}
+
 char* writable(std::string& text) {
   return text.empty() ? nullptr : text.data();
 }
@@ -346,8 +350,8 @@ Answer<std::vector<Partition>> load_partitions() {
     partition.name = text_of(known.name);
     partition.is_default = (known.flags & PART_FLAG_DEFAULT) != 0;
     partition.is_up = known.state_up == PARTITION_UP;
-    partition.max_minutes = number_of<std::uint32_t>(known.max_time, NO_VAL, INFINITE);
-    partition.max_nodes = number_of<std::uint32_t>(known.max_nodes, NO_VAL, INFINITE);
+    partition.max_minutes = limit_of(known.max_time);
+    partition.max_nodes = limit_of(known.max_nodes);
     partition.nodes = known.total_nodes;
     partition.qos = text_of(known.qos_char);
     // Pairs of first and last index into the table of nodes; a negative one ends them.
@@ -391,12 +395,12 @@ Answer<Policies> load_policies() {
     one.account = text_of(assoc.acct);
     one.partition = text_of(assoc.partition);
     one.is_default = assoc.is_def == 1;
-    one.default_qos = number_of<std::uint32_t>(assoc.def_qos_id, NO_VAL, INFINITE).value_or(0);
+    one.default_qos = limit_of(assoc.def_qos_id).value_or(0);
     one.limits = tracked.limits(assoc.max_tres_ctld);
-    one.limits.minutes = number_of<std::uint32_t>(assoc.max_wall_pj, NO_VAL, INFINITE);
-    one.limits.jobs = number_of<std::uint32_t>(assoc.max_submit_jobs, NO_VAL, INFINITE);
+    one.limits.minutes = limit_of(assoc.max_wall_pj);
+    one.limits.jobs = limit_of(assoc.max_submit_jobs);
     one.group = tracked.limits(assoc.grp_tres_ctld);
-    one.group.jobs = number_of<std::uint32_t>(assoc.grp_submit_jobs, NO_VAL, INFINITE);
+    one.group.jobs = limit_of(assoc.grp_submit_jobs);
     policies.associations.push_back(std::move(one));
   });
   for_each<slurmdb_qos_rec_t>(known->qos_list, [&](const slurmdb_qos_rec_t& qos) {
@@ -405,10 +409,10 @@ Answer<Policies> load_policies() {
     one.name = text_of(qos.name);
     one.is_over_partition = (qos.flags & QOS_FLAG_OVER_PART_QOS) != 0;
     one.limits = tracked.limits(qos.max_tres_pj_ctld);
-    one.limits.minutes = number_of<std::uint32_t>(qos.max_wall_pj, NO_VAL, INFINITE);
-    one.limits.jobs = number_of<std::uint32_t>(qos.max_submit_jobs_pu, NO_VAL, INFINITE);
+    one.limits.minutes = limit_of(qos.max_wall_pj);
+    one.limits.jobs = limit_of(qos.max_submit_jobs_pu);
     one.group = tracked.limits(qos.grp_tres_ctld);
-    one.group.jobs = number_of<std::uint32_t>(qos.grp_submit_jobs, NO_VAL, INFINITE);
+    one.group.jobs = limit_of(qos.grp_submit_jobs);
     policies.qos.push_back(std::move(one));
   });
   ::slurm_free_assoc_mgr_info_msg(known);

@@ -126,7 +126,7 @@ ResourceValidation SlurmQueue::validate_resources(const RequestedResources& reso
   const PolicyLimits policy = policy_of(resources);
   ResourceValidation answer = queue_for(policy).validate_resources(resources, strict);
   if (answer.message != open_.validate_resources(resources, strict).message) {
-    answer.message += " Limits of " + policy.names + " are in it.";
+    answer.message += " That is what " + policy.names + " allow there.";
   }
   return answer;
 }

@@ -212,7 +212,8 @@ def usage_accounted(bench):
     demand(task["exit_class"] in ("lost", "node_failed"), f"{task}")
     demand(task["usage_source"] == "accounting" and task["wall_seconds"] is not None, f"{task}")
     demand(memory <= task["tree_peak_bytes"] <= 2 * memory, f"{task}")
-    demand("by the scheduler's accounting" in bench.why(0), bench.why(0))
+    why = bench.why(0)
+    demand("by the scheduler's accounting" in why and ", peak " in why, why)
 
 
 usage_accounted.parameters = {"record_patience": "8s"}  # the accounting is asked when it has had its time
