@@ -237,7 +237,7 @@ void SlurmDistributor::mark_gone(NativeJob& job, std::uint64_t element, const Jo
 }
 
 // What the controller has forgotten, the accounting may know; of a run that left no end it knows what that used, too.
-// Once for each element that is gone without an end.
+// What became of an element is asked once; what it used until the accounting has it, or the verdict is due.
 void SlurmDistributor::ask_accounting(std::unique_lock<std::mutex>& lock) {
   if (!site_.info.has_accounting) return;
   std::vector<std::string> names;
@@ -278,7 +278,7 @@ void SlurmDistributor::ask_accounting(std::unique_lock<std::mutex>& lock) {
       if (latest == nullptr || native_state(latest->state).phase != NativePhase::ended) continue;
       view.is_accounted = !is_for_usage || latest->max_rss_bytes.has_value();  // which comes with its step, later
       view.accounted = *latest;
-      if (is_for_usage) continue;  // asked again with the next poll until it has the end, or the verdict is due
+      if (is_for_usage) continue;
       view.record = *latest;
       view.state = native_state(latest->state);
       view.is_known = true;
