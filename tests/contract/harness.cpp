@@ -50,6 +50,7 @@ ClusterConfig make_config(const ClusterOptions& options) {
     if (conf == nullptr) FAIL("ALLOT_TEST_SLURM_CONF does not say where the test cluster's slurm.conf is");
     wanted["slurm_conf"] = std::string(conf);
     config.default_queue = "slots" + std::to_string(options.slots);
+    if (options.memory_bytes) config.default_queue += "_memory" + std::to_string(*options.memory_bytes >> 20);
     // Quick to look, so that a test need not wait; how often it looks is not what this suite is about.
     wanted["record_interval"] = std::int64_t{20};
     wanted["shortest_poll"] = std::int64_t{200};

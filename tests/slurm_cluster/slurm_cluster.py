@@ -76,7 +76,8 @@ def control_groups_usable():
 
 class SlurmCluster:
     """`nodes`: n1 … of `cpus` CPUs each in the partitions main, short (a minute), scav (preemptable) and one (n1). For
-    each number in `slots`, a node of so many CPUs that is all there is of the partition slotsN."""
+    each number in `slots`, a node of so many CPUs that is all there is of the partition slotsN; and one more of the largest
+    number with 1000 MiB, in slotsN_memory1000."""
 
     def __init__(self, directory=None, database=True, nodes=4, cpus=16, memory=16000, slots=(), extra="",
                  min_job_age=10, max_array=10001, max_jobs=50000):
@@ -98,7 +99,12 @@ class SlurmCluster:
         return done.stdout
 
     def node_names(self):
-        return [f"n{i}" for i in range(1, self.nodes + 1)] + [f"s{count}" for count in self.slots]
+        return [f"n{i}" for i in range(1, self.nodes + 1)] + [node for node, *_ in self.slot_nodes()]
+
+    def slot_nodes(self):
+        """Name, CPUs, MiB and partition of each."""
+        nodes = [(f"s{count}", count, self.memory, f"slots{count}") for count in self.slots]
+        return nodes + [(f"m{count}", count, 1000, f"slots{count}_memory1000") for count in sorted(self.slots)[-1:]]
 
     def pid(self, daemon):
         """Of munged, mariadbd, slurmdbd, slurmctld or slurmd.NODE; None when it does not run."""
@@ -254,17 +260,17 @@ AccountingStorageEnforce=associations,limits,qos
         for i in range(1, self.nodes + 1):
             lines += (f"NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={next(node_ports)} CPUs={self.cpus} "
                       f"RealMemory={self.memory} Feature=lab State=UNKNOWN\n")
-        for count in self.slots:
-            lines += (f"NodeName=s{count} NodeHostname={host} NodeAddr=127.0.0.1 Port={next(node_ports)} CPUs={count} "
-                      f"RealMemory={self.memory} State=UNKNOWN\n")
+        for node, count, memory, _ in self.slot_nodes():
+            lines += (f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={next(node_ports)} CPUs={count} "
+                      f"RealMemory={memory} State=UNKNOWN\n")
         most = f"n[1-{self.nodes}]"
         lines += f"""PartitionName=main Nodes={most} Default=YES MaxTime=INFINITE DefaultTime=60 PriorityTier=10 PreemptMode=OFF State=UP
 PartitionName=short Nodes={most} MaxTime=1 DefaultTime=1 PriorityTier=20 PreemptMode=OFF State=UP
 PartitionName=scav Nodes={most} MaxTime=INFINITE DefaultTime=60 PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 State=UP
 PartitionName=one Nodes=n1 MaxTime=INFINITE DefaultTime=60 MaxNodes=1 PriorityTier=10 PreemptMode=OFF State=UP
 """
-        for count in self.slots:
-            lines += (f"PartitionName=slots{count} Nodes=s{count} MaxTime=INFINITE DefaultTime=60 PriorityTier=10 "
+        for node, _, _, partition in self.slot_nodes():
+            lines += (f"PartitionName={partition} Nodes={node} MaxTime=INFINITE DefaultTime=60 PriorityTier=10 "
                       "PreemptMode=OFF State=UP\n")
         (where / "slurm.conf").write_text(lines + self.extra)
         # Only the first version of control groups has a memory controller on the machines that tests run on.
