@@ -46,6 +46,8 @@ class BatchFields {
     if (*state.max_running > 0) most = *state.max_running;
   }
 
+  TaskTableReader* table();  // null: it cannot be opened now
+
   DriverContext context_;
   BatchPlan plan_;
   TaskBoard board_;
@@ -62,7 +64,7 @@ class BatchFields {
   std::multimap<std::chrono::steady_clock::time_point, std::uint32_t> delayed_;  // steps, by when they may run
   std::map<std::int64_t, std::vector<std::uint32_t>> not_begun_;  // steps that wait for their begin, by Unix time
   std::map<GroupKey, std::uint32_t> more_groups_;                 // made for what grew
-  std::optional<TaskTableReader> table_;                          // for tasks' own rules
+  std::optional<TaskTableReader> table_;                          // opened when first needed: table()
   bool only_singles_ = false;
 
   const std::uint32_t number_;

@@ -102,12 +102,9 @@ void BatchRun::decide_undecided() {
 }
 
 RetryRules BatchRun::own_rules(std::uint64_t step) {
-  if (!table_) {
-    auto table = TaskTableReader::open(context_.batch.task_data_path(), context_.batch.task_index_path());
-    if (!table) return {};
-    table_.emplace(std::move(*table));
-  }
-  const auto row = table_->row(step);
+  TaskTableReader* tasks = table();
+  if (tasks == nullptr) return {};
+  const auto row = tasks->row(step);
   if (!row) return {};  // damaged: its worker node has said so
   auto rules = parse_retry_rules((*row)->retry);
   return rules ? std::move(*rules) : RetryRules{};

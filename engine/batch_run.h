@@ -68,8 +68,7 @@ class BatchRun : private BatchFields {
   std::uint64_t run_again(const TaskSelection& selection, std::optional<ExitClass> only);
   /// A task has asked for tasks to be added.
   void ask_for_additions() { next_addition_look_ = {}, has_news_ = true; }
-  /// Why a task has not started or ended, in a sentence.
-  std::string explain(std::uint64_t step) const;
+  std::string explain(std::uint64_t step) const;  ///< why a task has not started or ended, in a sentence
   /// Visits the selected tasks that have not ended, in ascending order, `most` at most.
   void for_each_unended(const TaskSelection& selection, std::size_t most,
                         const std::function<void(std::uint64_t)>& visit) const;
@@ -87,6 +86,7 @@ class BatchRun : private BatchFields {
   std::chrono::nanoseconds wait_until_begin() const;
   std::uint64_t room_for_name(std::uint32_t group) const;
   void submit(ReadyWork work);
+  void submit(ReadyWork work, std::optional<std::string> refusal);
   Submission compose(const ReadyWork& work);
   void put_back(const Submission& submission);
   void refuse(const Submission& submission, const std::string& reason);

@@ -4,6 +4,7 @@
 
 #include "engine/array_split.h"
 #include "engine/batch_run.h"
+#include "engine/preflight.h"
 #include "engine/queue_choice.h"
 #include "process/fault_point.h"
 
@@ -126,7 +127,30 @@ Submission BatchRun::compose(const ReadyWork& work) {
   return submission;
 }
 
+TaskTableReader* BatchFields::table() {
+  if (!table_) {
+    auto opened = TaskTableReader::open(context_.batch.task_data_path(), context_.batch.task_index_path());
+    if (!opened) return nullptr;
+    table_.emplace(std::move(*opened));
+  }
+  return &*table_;
+}
+
+// Tasks that could not start are refused, each with its own reason; the rest is submitted.
 void BatchRun::submit(ReadyWork work) {
+  TaskTableReader* tasks = context_.distributor.limits().checks_paths ? table() : nullptr;
+  if (tasks != nullptr) {
+    Preflight preflight(context_.batch.info().cwd);
+    for (auto& [reason, steps] : preflight.take_faulty(*tasks, work.steps)) {
+      submit({work.group, work.attempt, std::move(steps)}, reason);
+    }
+  }
+  if (work.steps.empty()) return;
+  auto refusal = unfit_reason(work.group);
+  submit(std::move(work), std::move(refusal));
+}
+
+void BatchRun::submit(ReadyWork work, std::optional<std::string> refusal) {
   Submission submission = compose(work);
   auto base = new_id_base();
   if (!base) {
@@ -151,7 +175,7 @@ void BatchRun::submit(ReadyWork work) {
     cell.has_end = false;
     board_.set_stage(step, TaskStage::queued);
   });
-  if (const auto& reason = unfit_reason(work.group)) return refuse(submission, *reason);
+  if (refusal) return refuse(submission, *refusal);
   submissions_[submission.number] = {submission.id_base, submission.is_array, submission.step_origin};
   const auto number = submission.number;
   pending_[number].submission = submission;

@@ -21,6 +21,8 @@ namespace allot {
 struct DistributorLimits {
   std::uint64_t max_array_length = kMaxArrayStep + 1;  ///< steps in one submission
   std::uint64_t max_queued = 0;                        ///< tasks queued at once; 0: no limit
+  /// Tasks may wait long before they start: what would keep them from it is to be looked at before they are submitted.
+  bool checks_paths = false;
 };
 
 /// What is known of the submitted tasks that have not finished, all from one instant.

@@ -50,6 +50,7 @@ SlurmDistributor::~SlurmDistributor() {
 DistributorLimits SlurmDistributor::limits() const {
   std::lock_guard lock(mutex_);
   DistributorLimits limits;
+  limits.checks_paths = settings_.checks_paths;
   std::uint64_t pack = 1;
   if (settings_.pack != "auto" && !settings_.pack.empty()) pack = std::stoull(settings_.pack);
   if (settings_.pack == "auto") pack = 1000;

@@ -95,6 +95,12 @@ std::vector<ParameterSpec> slurm_parameter_specs() {
        kMostSlots,
        {}},
       {"shell", Type::text, "Absolute path of the shell for shell lines, on the nodes. Default /bin/sh.", {}, {}, {}},
+      {"check_paths",
+       Type::boolean,
+       "Look here at tasks' directories and files before they are submitted. Default true.",
+       {},
+       {},
+       {}},
       {"cgroup",
        Type::text,
        "A control group for each slot: auto (where one can be made) or never. Default auto.",
@@ -179,6 +185,7 @@ Result<SlurmSettings> slurm_settings(const ClusterConfig& config) {
   duration("record_patience", settings.record_patience);
   duration("answer_timeout", settings.answer_timeout);
   duration("ambiguity_window", settings.ambiguity_window);
+  settings.checks_paths = config.get<bool>("check_paths", true);
   settings.control_groups = config.get<std::string>("cgroup", "auto") != "never";
   const auto wrong = [&config](const std::string& what) {
     return fail(ErrorCode::fix_request,

@@ -21,6 +21,7 @@ struct SlurmSettings {
   std::string pack = "1";        ///< "auto", or tasks of an element
   std::uint32_t pack_slots = 0;  ///< of which so many run at once; 0: one, with pack "auto" up to four
   std::string shell = "/bin/sh";
+  bool checks_paths = true;
   bool control_groups = true;
   std::int32_t priority_base = 0;
   std::uint32_t requests_per_minute = 60;

@@ -271,6 +271,25 @@ def beyond_a_policy(bench):
     demand(sent == 2, f"{sent} jobs")
 
 
+def cannot_start(bench):
+    """What could not start is refused before Slurm has it, and what its array or an earlier task makes possible runs."""
+    made_later = bench.root / "made by t0"
+    tasks = bench.lines({"command": f"{bench.effect('t0')}; mkdir '{made_later}'"},
+                        {"command": bench.effect("t1"), "cwd": str(bench.root / "missing")},
+                        {"command": bench.effect("t2"), "env": {"LARGE": "x" * 200_000}},
+                        {"command": bench.effect("t3"), "stdout": str(bench.root / "missing" / "out")},
+                        {"command": bench.effect("t4"), "cwd": str(made_later), "after": [0]})
+    status, text = bench.end_of(bench.run(tasks))
+    demand(status == 1, f"exit status {status}: {text}")
+    told = classes(bench)
+    demand([told[step][1] for step in range(5)] == ["done", *["queueing_error"] * 3, "done"], f"{told}: {text}")
+    for step, words in ((1, "working directory"), (2, "variable LARGE"), (3, "standard output")):
+        demand(words in bench.why(step), bench.why(step))
+    demand(sorted(bench.effects()) == ["t0", "t4"], f"{bench.effects()}")
+    sent = len(list((bench.batch / "submissions").glob("*.slurm")))
+    demand(sent == 2, f"{sent} jobs")
+
+
 def without_accounting(bench):
     """slurmdbd is down all the while."""
     bench.cluster.kill("slurmdbd", signal.SIGTERM)
@@ -520,7 +539,7 @@ TESTS = {test.__name__: test for test in (hung_controller, restarted_controller,
                                           killed_after_send, killed_before_verdict,
                                           killed_element_before_publish, killed_element_published,
                                           removal_killed_before, removal_killed_after, failed_node, killed_element, usage_accounted, timed_out, scancelled,
-                                          impossible, beyond_a_policy, without_accounting, packed_cancel, own_script,
+                                          impossible, beyond_a_policy, cannot_start, without_accounting, packed_cancel, own_script,
                                           own_script_resumed, own_script_killed, own_script_requeued, preempted,
                                           out_of_memory, exit_statuses, drained_node, requests_counted, few_at_once, random_kills, reused_id)}
 

@@ -295,6 +295,47 @@ TEST_CASE("what no queue can ever run is a queueing error, with the reason") {
   CHECK(cluster.runs_of(1).empty());
 }
 
+TEST_CASE("where tasks wait long, what could not start is refused before, and the rest of its array is submitted") {
+  TempDirectory directory;
+  const std::string unreadable = "/dev/null/x";
+  auto tasks = plain_tasks(10);
+  tasks[1].cwd = directory.path() + "/missing";
+  tasks[2].cwd = "/etc/passwd";
+  tasks[3].stdin_path = "no such input";
+  tasks[4].stdout_path = directory.path() + "/missing/out";
+  tasks[5].stderr_path = unreadable;
+  tasks[6].argv = {"/bin/true", std::string(131'072, 'x')};
+  tasks[7].env = {{"LARGE", std::string(131'066, 'x')}};
+  tasks[8].env = {{"FITS", std::string(131'000, 'x')}};
+  tasks[8].cwd = directory.path();
+  tasks[8].stdout_path = "new file";
+  tasks[8].stderr_path = "/dev/fd/77";  // another file in each process
+  tasks[9].cwd = directory.path() + "/missing";
+  const bool is_checked = GENERATE(true, false);
+  DrivenBatch batch(tasks);
+  FakeCluster cluster;
+  cluster.limits.checks_paths = is_checked;
+  const BatchResult result = batch.run(cluster);
+  if (!is_checked) {
+    CHECK(result.all_done());
+    return;
+  }
+  CHECK(batch.states() == "dfffffffdf");
+  CHECK(count_of(result, ExitClass::queueing_error) == 8);
+  REQUIRE(cluster.submissions().size() == 1);
+  CHECK(cluster.submissions()[0].steps.size() == 2);
+  const auto text = [&batch](std::uint64_t step) { return batch.detail(step).exit_info.text; };
+  CHECK(text(1).find("working directory " + tasks[1].cwd) != std::string::npos);
+  CHECK(text(1).find("check_paths = false") != std::string::npos);
+  CHECK(text(9) == text(1));
+  CHECK(text(2).find("/etc/passwd") != std::string::npos);
+  CHECK(text(3).find("standard input") != std::string::npos);
+  CHECK(text(4).find("standard output " + tasks[4].stdout_path) != std::string::npos);
+  CHECK(text(5).find("standard error " + unreadable) != std::string::npos);
+  CHECK(text(6).find("argument 1 has 131072 bytes") != std::string::npos);
+  CHECK(text(7).find("variable LARGE") != std::string::npos);
+}
+
 TEST_CASE("a submission that the distributor refuses is a queueing error") {
   DrivenBatch batch(plain_tasks(2));
   FakeCluster cluster;
