@@ -11,6 +11,7 @@
 #include "cli/driver_watch.h"
 #include "engine/control_desk.h"
 #include "engine/driver_log.h"
+#include "ledger/task_table.h"
 
 namespace allot::cli {
 namespace {
@@ -39,8 +40,8 @@ void SelectionOptions::describe(CLI::App& app, bool with_running) {
 
 Result<TaskSelection> SelectionOptions::selection() const {
   TaskSelection selection;
-  if (!steps.empty()) {
-    auto parsed = parse_steps(steps);
+  if (steps) {
+    auto parsed = parse_steps(*steps);
     if (!parsed) return fail(parsed.error().with_context("--steps"));
     selection.steps = std::move(*parsed);
   }
@@ -52,6 +53,18 @@ Result<TaskSelection> SelectionOptions::selection() const {
     }
   }
   return selection;
+}
+
+Result<void> check_steps(const BatchDirectory& batch, const std::optional<StepRanges>& steps) {
+  if (!steps || steps->empty()) return {};
+  auto table = TaskTableReader::open(batch.task_data_path(), batch.task_index_path());
+  if (!table) return fail(table.error());
+  const auto size = table->size();
+  if (!size) return fail(size.error());
+  if (steps->back() < *size) return {};
+  return fail(ErrorCode::fix_request,
+              fmt::format("{}: there is no step {}; ", batch.path(), steps->back()) +
+                  (*size == 0 ? "the batch has none" : fmt::format("the steps are 0 to {}", *size - 1)));
 }
 
 Result<std::optional<nlohmann::json>> ask_if_driven(const BatchDirectory& batch, const nlohmann::json& request,

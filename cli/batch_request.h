@@ -17,12 +17,15 @@ namespace allot::cli {
 
 /// --steps and --state.
 struct SelectionOptions {
-  std::string steps;
+  std::optional<std::string> steps;
   std::vector<std::string> states;
 
   void describe(CLI::App& app, bool with_running);
   Result<TaskSelection> selection() const;
 };
+
+/// Errors: fix_request, naming the step that the batch does not have.
+Result<void> check_steps(const BatchDirectory& batch, const std::optional<StepRanges>& steps);
 
 /// Asks the driver of the batch, if one lives on this host. Nothing: none does, and nobody else drives it. A driver
 /// that ends while it is asked is waited for, and counts as one that does not live. Errors: the driver's own, and a

@@ -88,6 +88,10 @@ class CancelVerb final : public Verb {
           continue;
         }
         all[i].batch = std::move(*batch);
+        if (auto known = check_steps(*all[i].batch, selection.steps); !known) {
+          all[i].error = known.error();
+          continue;
+        }
         json request = batch_request("cancel", all[i].batch->path());
         selection_to_json(selection, request);
         request["grace_ms"] = static_cast<std::uint64_t>(grace.count());

@@ -66,6 +66,7 @@ class HoldVerb final : public Verb {
     if (!selection) return tell_failure(selection.error());
     auto batch = open_batch(batch_);
     if (!batch) return tell_failure(batch.error());
+    if (auto known = check_steps(*batch, selection->steps); !known) return tell_failure(known.error());
     auto request = batch_request(name(), batch->path());
     selection_to_json(*selection, request);
     auto reply = ask_if_driven(*batch, request, kAnswerBound);

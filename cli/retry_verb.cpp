@@ -58,6 +58,7 @@ class RetryVerb final : public Verb {
     if (auto read = read_selection(request); !read) return tell_failure(read.error());
     auto batch = open_batch(batch_);
     if (!batch) return tell_failure(batch.error());
+    if (auto known = check_steps(*batch, request.run_again->steps); !known) return tell_failure(known.error());
     nlohmann::json asked = batch_request("retry", batch->path());
     selection_to_json(*request.run_again, asked);
     if (!class_.empty()) asked["class"] = class_;

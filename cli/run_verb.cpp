@@ -70,7 +70,8 @@ class RunVerb final : public Verb {
            "instead of the cluster's [retry]")
         ->type_name("RULE")
         ->expected(1)
-        ->take_all();
+        ->take_all()
+        ->allow_extra_args(false);
     auto* dry_run = app.add_flag("--dry-run", dry_run_,
                                  "Show what would be submitted, and whether the queues take it; run and keep nothing");
     app.add_flag("--tasks", all_tasks_, "With --dry-run: every array and command, not only the first few")

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <string_view>
+#include <string>
 
 #include <fmt/format.h>
 
@@ -18,7 +18,7 @@ class Numbers {
   /// Nothing: it is not set.
   template <class T>
   std::optional<T> get(const char* name) {
-    const std::string_view text = given(name);
+    const std::string text = given(name);
     T value{};
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     const bool is_number = error == std::errc() && end == text.data() + text.size();

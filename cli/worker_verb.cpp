@@ -56,7 +56,9 @@ class WorkerVerb final : public Verb {
         "Exit status: 0 if all tasks of this share are done, 1 if some are not or something could not be run, 2 for "
         "wrong usage or bad input, 3 if the batch cannot be made.",
         {{"srun allot worker tasks.txt", "in a script with #SBATCH --array=0-99: a hundredth of the lines in each"},
-         {"allot worker --slots 8 -- gzip {} ::: *.log", "in a script without srun: eight at a time"}}};
+         {"exec allot worker --slots 8 -- gzip {} ::: *.log",
+          "in a script without srun, as its last line: eight at a time. Without exec it does not hear that Slurm ends "
+          "the job"}}};
   }
   bool takes_command() const override { return true; }
   void take_command(std::vector<std::string>&& words) override { input_.take_command(std::move(words)); }

@@ -113,6 +113,9 @@ Result<AdditionAnswer> BatchRun::add_tasks(const AdditionRequest& request) {
                             "can add tasks",
                             request.parent));
   }
+  if (board_[*parent].is_cancelled) {
+    return fail(ErrorCode::fix_request, fmt::format("step {} is being cancelled, and adds no more tasks", *parent));
+  }
   AddedRecord record;
   record.parent = {static_cast<std::uint32_t>(*parent), board_[*parent].submission, 0};
   record.token = request.token;
@@ -149,6 +152,8 @@ void BatchRun::grow(const AddedRecord& record) {
   if (!unmet_.empty()) unmet_.resize(end);
   auto table = TaskTableReader::open(context_.batch.task_data_path(), context_.batch.task_index_path());
   if (!table) return give_up(table.error());
+  const bool is_held = board_[record.parent.step].is_held;  // as its next run is
+  if (is_held) context_.log.note(HeldRecord{true, StepRanges(record.first_step, record.count), unix_nanoseconds()});
   for (std::uint64_t step = record.first_step; step < end;) {
     const auto row = table->row(step);
     if (!row) return give_up(row.error());
@@ -161,13 +166,14 @@ void BatchRun::grow(const AddedRecord& record) {
     const bool is_later = task.begin_ns > unix_nanoseconds();
     for (const std::uint64_t stop = step + alike; step < stop; ++step) {
       board_.set_group(step, work.group);
+      board_.edit(step).is_held = is_held;
       if (!task.after.empty() && unmet_.empty()) unmet_.resize(end);
       for (const Dependency& on : task.after) {
         plan_.graph.add_late(static_cast<std::uint32_t>(step), on);
         ++unmet_[step];
       }
       if (!task.after.empty()) continue;
-      if (is_later) {
+      if (is_later || is_held) {
         let_start(static_cast<std::uint32_t>(step));
         continue;
       }

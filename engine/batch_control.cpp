@@ -116,12 +116,15 @@ void BatchRun::drop_unready() {
 std::uint64_t BatchRun::hold(const TaskSelection& selection) {
   HeldRecord record;
   std::vector<std::string> queued;
+  std::uint64_t count = 0;
   for_each_step(selection, board_.size(), [&](std::uint64_t step) {
     const TaskStage stage = board_[step].stage;
-    if (has_ended(stage) || stage == TaskStage::unknown || stage == TaskStage::running) return;
+    if (has_ended(stage) || stage == TaskStage::unknown) return;
     if (!is_wanted(selection, stage)) return;
     TaskCell& cell = board_.edit(step);
     record.steps.append(step);
+    // What runs goes on; held is its next run, and what it adds.
+    if (stage != TaskStage::running) ++count;
     if (cell.is_held) return;
     cell.is_held = true;
     if (stage == TaskStage::ready || stage == TaskStage::delayed) board_.set_stage(step, TaskStage::held);
@@ -134,7 +137,7 @@ std::uint64_t BatchRun::hold(const TaskSelection& selection) {
   record.at_ns = unix_nanoseconds();
   context_.log.note(record);
   has_news_ = true;
-  return record.steps.size();
+  return count;
 }
 
 std::uint64_t BatchRun::release(const TaskSelection& selection) {

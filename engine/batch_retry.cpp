@@ -15,7 +15,8 @@ namespace allot {
 bool BatchRun::retry(std::uint64_t step, const ExitInfo& info, bool has_started) {
   if (info.is_done() || result_.trouble || is_to_end(board_[step])) return false;
   const RetryRules own = own_rules(step);
-  if (const auto deferral = deferral_for(info, own, context_.settings.retry)) return defer(step, info, *deferral);
+  if (const auto deferral = deferral_for(info, own, context_.settings.retry))
+    return defer(step, info, *deferral, has_started);
   const auto rule = rule_for(info, own, context_.settings.retry);
   if (!rule) return false;
   const auto number = static_cast<std::uint32_t>(step);
@@ -28,8 +29,7 @@ bool BatchRun::retry(std::uint64_t step, const ExitInfo& info, bool has_started)
   const auto next = escalate(asked, info.exit_class, may_grow ? usage_of(step) : UsageStats{}, context_.settings.retry,
                              context_.queues);
   if (!next) {
-    context_.observer.notice(
-        fmt::format("step {}: {}, and no queue gives more than it has asked for", step, to_string(info.exit_class)));
+    end_for_good(step, info, has_started, "no queue gives more than it has asked for");
     return false;
   }
 
@@ -58,8 +58,20 @@ bool BatchRun::retry(std::uint64_t step, const ExitInfo& info, bool has_started)
   return true;
 }
 
+// A rule would let it run again, and yet it does not: the reason is said, and recorded as the driver's verdict.
+void BatchRun::end_for_good(std::uint64_t step, const ExitInfo& info, bool has_started, const std::string& reason) {
+  context_.observer.notice(fmt::format("step {}: {}; it is not run again: {}", step, describe(info), reason));
+  VerdictRecord verdict;
+  verdict.key = {static_cast<std::uint32_t>(step), board_[step].submission, 0};
+  verdict.started = has_started;
+  verdict.exit_info = info;
+  verdict.exit_info.text = "it is not run again: " + reason;
+  verdict.at_ns = unix_nanoseconds();
+  context_.log.note(verdict);
+}
+
 // The task has asked to be run again later: that takes of no budget and is no other attempt.
-bool BatchRun::defer(std::uint64_t step, const ExitInfo& info, const DeferRule& rule) {
+bool BatchRun::defer(std::uint64_t step, const ExitInfo& info, const DeferRule& rule, bool has_started) {
   const auto number = static_cast<std::uint32_t>(step);
   RetryRecord decision;
   decision.at_ns = unix_nanoseconds();
@@ -69,8 +81,8 @@ bool BatchRun::defer(std::uint64_t step, const ExitInfo& info, const DeferRule& 
                                  : decision.at_ns;
   decision.not_before_ns = decision.at_ns + rule.delay.count() * 1'000'000;
   if (decision.not_before_ns - first > rule.longest.count() * 1'000'000) {
-    context_.observer.notice(fmt::format("step {}: {}, which asks for another run later, and it has done so for {}",
-                                         step, describe(info), format_duration(rule.longest.count())));
+    end_for_good(step, info, has_started,
+                 "it asks for another run later, and has done so for " + format_duration(rule.longest.count()));
     return false;
   }
   TaskCell& cell = board_.edit(step);

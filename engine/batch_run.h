@@ -52,7 +52,6 @@ class BatchRun : private BatchFields {
   void give_up(const Error& error);
   void join_calls() { calls_.join(); }
   bool is_calling() const { return calls_.is_busy(); }  ///< a call into the distributor has not returned
-
   // What users ask for, batch_control.cpp.
   /// As Ctrl-C: nothing more is started, what was not submitted waits for a resume. A second one kills.
   void request_stop(int requests);
@@ -68,7 +67,7 @@ class BatchRun : private BatchFields {
   std::uint64_t run_again(const TaskSelection& selection, std::optional<ExitClass> only);
   /// A task has asked for tasks to be added.
   void ask_for_additions() { next_addition_look_ = {}, has_news_ = true; }
-  std::string explain(std::uint64_t step) const;  ///< why a task has not started or ended, in a sentence
+  std::string explain(std::uint64_t step) const;  ///< why a task has not started or ended
   /// Visits the selected tasks that have not ended, in ascending order, `most` at most.
   void for_each_unended(const TaskSelection& selection, std::size_t most,
                         const std::function<void(std::uint64_t)>& visit) const;
@@ -108,7 +107,8 @@ class BatchRun : private BatchFields {
   bool retry(std::uint64_t step, const ExitInfo& info, bool has_started);
   RetryRules own_rules(std::uint64_t step);
   UsageStats usage_of(std::uint64_t step);
-  bool defer(std::uint64_t step, const ExitInfo& info, const DeferRule& rule);
+  bool defer(std::uint64_t step, const ExitInfo& info, const DeferRule& rule, bool has_started);
+  void end_for_good(std::uint64_t step, const ExitInfo& info, bool has_started, const std::string& reason);
   std::uint32_t group_of(std::uint32_t like, const RequestedResources& resources);
   std::uint32_t group_of(GroupKey key);
   void decide_undecided();

@@ -12,8 +12,7 @@
 namespace allot {
 namespace {
 
-constexpr const char* kElsewhere =
-    "; if only the nodes have it, set check_paths = false in the cluster's [parameters]";
+constexpr const char* kElsewhere = "; if only the nodes have it, set check_paths = false in the cluster's [parameters]";
 
 std::string absolute(const std::string& path, const std::string& cwd) {
   return path[0] == '/' ? path : cwd + "/" + path;
@@ -57,8 +56,9 @@ std::optional<std::string> size_fault(const TaskSpec& task) {
   for (const auto& [name, value] : task.env) {
     const std::size_t length = name.size() + 1 + value.size();
     if (add(length)) {
-      return fmt::format("its variable {} has {} bytes with its name, and the kernel takes {}: put the value into a file",
-                         name, length, longest_string() - 1);
+      return fmt::format(
+          "its variable {} has {} bytes with its name, and the kernel takes {}: put the value into a file", name,
+          length, longest_string() - 1);
     }
   }
   if (total <= kMostBytes) return std::nullopt;

@@ -12,8 +12,8 @@
 
 namespace allot {
 
-/// Looks at directories, files and the size of commands as this host sees them now. What it has seen of a path it keeps,
-/// so an object is good for one look at many tasks. Not thread-safe.
+/// Looks at directories, files and the size of commands as this host sees them now. What it has seen of a path it
+/// keeps, so an object is good for one look at many tasks. Not thread-safe.
 class Preflight {
  public:
   /// `batch_cwd`: the directory of tasks that name none.

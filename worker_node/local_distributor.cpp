@@ -44,7 +44,7 @@ Result<Sessions> sessions_of(const BatchDirectory& batch, const std::vector<std:
   Sessions sessions;
   if (has_claimed_steps(batch.path())) {
     sessions.state = Sessions::State::alive;
-    sessions.text = "some of its steps are being run by hand (allot-worker-node --steps)";
+    sessions.text = "some of its steps are being run without a driver (allot worker, or allot-worker-node --steps)";
     return sessions;
   }
   for (std::size_t i = 0; i < fold->sessions().size(); ++i) {

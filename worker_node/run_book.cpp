@@ -230,6 +230,9 @@ bool RunBook::take_record(std::uint32_t batch, std::uint16_t writer, const Decod
     tell(entry, item);
     return true;
   }
+  if ((cell.flags & kJudged) != 0 && cell.phase == TaskPhase::running) {
+    cell.began_at = static_cast<std::uint16_t>(cell.writer + 1);
+  }
   cell.phase = TaskPhase::finished;
   cell.exit_class = finished->exit_info.exit_class;
   cell.writer = writer;
@@ -335,7 +338,12 @@ RunBook::EndPlace RunBook::end_place(Found task) const {
   const bool has_begun = place.cell.phase == TaskPhase::running || place.cell.phase == TaskPhase::finished;
   if (!has_begun || (place.cell.flags & kRemoved) != 0) return place;
   const Batch& batch = *batches_[entry.batch];
-  place.node = batch.nodes[place.cell.writer];
+  const bool is_judged = place.cell.phase == TaskPhase::finished && (place.cell.flags & kJudged) != 0;
+  if (!is_judged) {
+    place.node = batch.nodes[place.cell.writer];
+  } else if (place.cell.began_at > 0) {
+    place.node = batch.nodes[place.cell.began_at - 1u];
+  }
   if (place.cell.phase == TaskPhase::finished) {
     place.path = batch.directory.record_path(batch.writers[place.cell.writer]);
     place.offset = place.cell.end_offset;

@@ -27,7 +27,8 @@ class RunBook {
     kHeld = 1,
     kTerminating = 2,
     kRemoved = 4,
-    kHanded = 8,  ///< a worker node has it
+    kHanded = 8,   ///< a worker node has it
+    kJudged = 16,  ///< the distributor records its end, wherever it ran
   };
   /// One task. `number`: exit code or signal.
   struct Cell {
@@ -37,6 +38,7 @@ class RunBook {
     ExitClass exit_class = ExitClass::lost;
     std::uint8_t flags = 0;
     std::uint16_t restart = 0;
+    std::uint16_t began_at = 0;  // of a judged one: where it began, as its writer + 1; 0: it never did
   };
 
   struct Batch {

@@ -239,8 +239,8 @@ AgentClient::Answer<bool> AgentClient::ping(Milliseconds timeout) {
 AgentClient::Answer<Accepted> AgentClient::submit(const JobRequest& job, Milliseconds timeout) {
   return as<Accepted>(ask({{"op", "submit"}, {"job", job}}, timeout));
 }
-AgentClient::Answer<JobTable> AgentClient::jobs(const std::string& prefix, Milliseconds timeout) {
-  return as<JobTable>(ask({{"op", "jobs"}, {"prefix", prefix}}, timeout));
+AgentClient::Answer<JobTable> AgentClient::jobs(const JobFilter& filter, Milliseconds timeout) {
+  return as<JobTable>(ask({{"op", "jobs"}, {"filter", filter}}, timeout));
 }
 AgentClient::Answer<bool> AgentClient::signal(const std::string& job, int signal, bool only_script,
                                               Milliseconds timeout) {

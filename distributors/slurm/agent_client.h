@@ -44,7 +44,7 @@ class AgentClient {
   Answer<ControllerInfo> info(Milliseconds timeout);
   Answer<bool> ping(Milliseconds timeout);
   Answer<Accepted> submit(const JobRequest& job, Milliseconds timeout);
-  Answer<JobTable> jobs(const std::string& prefix, Milliseconds timeout);
+  Answer<JobTable> jobs(const JobFilter& filter, Milliseconds timeout);
   Answer<bool> signal(const std::string& job, int signal, bool only_script, Milliseconds timeout);
   Answer<bool> cancel(const std::string& job, Milliseconds timeout);
   Answer<bool> hold(const std::string& job, bool hold, Milliseconds timeout);

@@ -32,6 +32,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JobRecord, job_id, array_job_id, element, pen
                                    wait_status, restarts, submitted, started, ended, nodes, partition, max_rss_bytes,
                                    energy_joules, elapsed_seconds, user_seconds, system_seconds, is_accounted,
                                    cancelled_by)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JobFilter, ids, name)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(JobTable, as_of, jobs)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ControllerInfo, cluster, version, max_array_size, max_job_count, min_job_age_seconds,
                                    message_timeout_seconds, kill_wait_seconds, has_accounting, enforces_limits)

@@ -47,7 +47,7 @@ json perform(const json& request) {
   if (op == "info") return answer_of(controller_info());
   if (op == "ping") return {{"value", controller_answers()}};
   if (op == "submit") return answer_of(submit_job(request.at("job").get<JobRequest>()));
-  if (op == "jobs") return answer_of(load_jobs(request.at("prefix")));
+  if (op == "jobs") return answer_of(load_jobs(request.at("filter").get<JobFilter>()));
   if (op == "signal") return answer_of(signal_job(request.at("job"), request.at("signal"), request.at("only_script")));
   if (op == "cancel") return answer_of(cancel_job(request.at("job")));
   if (op == "hold") return answer_of(hold_job(request.at("job"), request.at("hold")));

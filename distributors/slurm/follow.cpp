@@ -2,6 +2,7 @@
 // What is learnt of tasks that were submitted: from the records that their elements write, from the controller's table,
 // and, of what both leave open, from the accounting.
 #include <algorithm>
+#include <utility>
 
 #include "distributors/slurm/element_set.h"
 #include "distributors/slurm/slurm_distributor.h"
@@ -114,14 +115,15 @@ void SlurmDistributor::follow_controller() {
       return item.second.is_answered && book_.entry(item.first).unfinished > 0;
     });
     if (has_jobs) {
-      const std::string prefix = name_prefix();
+      const JobFilter filter = unfinished_jobs();
       lock.unlock();
-      auto table = agent_.jobs(prefix, settings_.answer_timeout);
+      auto table = agent_.jobs(filter, settings_.answer_timeout);
       lock.lock();
       if (table) {
         trouble_.clear();
         ++polls_;
         take_table(*table);
+        keep_submit_times(lock);
         ask_accounting(lock);
         judge_gone();
         end_impossible();
@@ -147,18 +149,39 @@ void SlurmDistributor::follow_controller() {
   }
 }
 
-// A job of the user's own has the name that they gave it.
-std::string SlurmDistributor::name_prefix() const {
-  const bool has_others = std::any_of(jobs_.begin(), jobs_.end(), [this](const auto& item) {
-    return item.second.sending.is_users_own && book_.entry(item.first).unfinished > 0;
-  });
-  return has_others ? "" : kJobNamePrefix;
+JobFilter SlurmDistributor::unfinished_jobs() const {
+  JobFilter filter;
+  for (const auto& [entry, job] : jobs_) {
+    if (job.sending.job_id && book_.entry(entry).unfinished > 0) filter.ids.push_back(*job.sending.job_id);
+  }
+  return filter;
 }
 
 void SlurmDistributor::take_table(const JobTable& table) {
   for (auto& [entry, job] : jobs_) {
     if (job.is_answered && book_.entry(entry).unfinished > 0) take_view(job, table);
   }
+}
+
+// By it the job is known again, also by the next driver, when somebody has given it another name.
+void SlurmDistributor::keep_submit_times(std::unique_lock<std::mutex>& lock) {
+  struct Kept {
+    std::string batch_path;
+    std::uint32_t submission = 0;
+    Sending sending;
+  };
+  std::vector<Kept> kept;
+  for (auto& [entry, job] : jobs_) {
+    if (!std::exchange(job.is_to_be_kept, false) || job.sending.is_users_own) continue;
+    const RunBook::Entry& known = book_.entry(entry);
+    if (known.unfinished == 0) continue;
+    kept.push_back({book_.batch(known.batch).directory.path(), known.submission.number, job.sending});
+  }
+  if (kept.empty()) return;
+  lock.unlock();
+  // What cannot be written is no loss as long as the job has its name.
+  for (const Kept& one : kept) static_cast<void>(write_sending(one.batch_path, one.submission, one.sending));
+  lock.lock();
 }
 
 void SlurmDistributor::take_view(NativeJob& job, const JobTable& table) {
@@ -171,6 +194,10 @@ void SlurmDistributor::take_view(NativeJob& job, const JobTable& table) {
   for (const JobRecord& record : table.jobs) {
     if (!job.is_told_by(record)) continue;
     has_record = true;
+    if (job.sending.submitted_at == 0 && record.submitted != 0) {
+      job.sending.submitted_at = record.submitted;
+      job.is_to_be_kept = true;
+    }
     const NativeState state = native_state(record.state);
     if (job.sending.is_array && !record.element) {
       if (record.pending.empty()) continue;  // of all that was left of an array when it was cancelled
@@ -184,7 +211,10 @@ void SlurmDistributor::take_view(NativeJob& job, const JobTable& table) {
         job.waiting_record = record;
         job.waiting.for_each([&](std::uint64_t element) { seen[element] = true; });
         // A controller that came back may know again what it had not known for a moment.
-        for (auto& [element, view] : job.elements) view.is_gone = view.is_gone && !job.waiting.contains(element);
+        for (auto& [element, view] : job.elements) {
+          if (!job.waiting.contains(element)) continue;
+          view.is_gone = view.is_withdrawn = false;
+        }
         continue;
       }
       // A whole array that was cancelled before it began: one record for all that is left of it.
@@ -209,13 +239,30 @@ void SlurmDistributor::take_view(NativeJob& job, const JobTable& table) {
       view.is_gone = false;
     }
   }
-  if (has_record) job.was_seen = true;
-  if (!is_whole) return;
+  const auto now = Clock::now();
+  // Slurm keeps what has ended for MinJobAge (0: for good). An element that waited at a look before and is not to be
+  // found within that time has not ended: it never began. Of what is cancelled out of an array nothing is kept.
+  const std::chrono::seconds kept_for{site_.info.min_job_age_seconds};
+  const bool is_complete = has_record && job.looked_at && (kept_for.count() == 0 || now - *job.looked_at < kept_for);
+  if (has_record) {
+    job.was_seen = true;
+    job.looked_at = now;
+  }
   // The job may be younger than the table.
-  const bool may_be_unseen = !job.was_seen && Clock::now() - job.accepted_at < kUnseenPatience;
-  if (may_be_unseen || job.accepted_at + std::chrono::seconds(1) > Clock::now()) return;
+  const bool may_be_unseen = !job.was_seen && now - job.accepted_at < kUnseenPatience;
+  if (!is_whole || may_be_unseen || job.accepted_at + std::chrono::seconds(1) > now) {
+    // This look does not say what has become of those that it does not show: they wait, as far as is known.
+    StepRanges waiting;
+    for (std::uint64_t element = 0; element < job.element_count(); ++element) {
+      if (job.waiting.contains(element) || (waited.contains(element) && !seen[element])) waiting.append(element);
+    }
+    job.waiting = std::move(waiting);
+    return;
+  }
   for (std::uint64_t element = 0; element < job.element_count(); ++element) {
-    if (!seen[element] && unfinished_in(job, element) > 0) mark_gone(job, element, nullptr);
+    if (seen[element] || unfinished_in(job, element) == 0) continue;
+    mark_gone(job, element, nullptr);
+    if (is_complete && waited.contains(element)) job.elements[element].is_withdrawn = true;
   }
   if (!(waited == job.waiting)) poll_interval_ = settings_.shortest_poll;
 }
@@ -243,7 +290,7 @@ void SlurmDistributor::ask_accounting(std::unique_lock<std::mutex>& lock) {
   std::vector<std::string> names;
   std::int64_t since = INT64_MAX;
   const auto is_open = [this](const NativeJob& job, std::uint64_t element, const ElementView& view) {
-    if (!view.is_gone || view.is_settled || view.is_accounted) return false;
+    if (!view.is_gone || view.is_settled || view.is_accounted || view.is_withdrawn) return false;
     return view.state.phase != NativePhase::ended || (is_of_one_task(job) && unfinished_in(job, element) > 0 &&
                                                       Clock::now() - view.gone_since > kAccountingDelay);
   };
@@ -296,8 +343,8 @@ void SlurmDistributor::judge_gone() {
       if (!view.is_gone || view.is_settled) continue;
       if (remove_never_begun(job, element)) view.is_settled = true;
       if (view.is_settled || now - view.gone_since < settings_.record_patience) continue;
-      const bool may_be_told =
-          site_.info.has_accounting && !view.is_accounted && view.state.phase != NativePhase::ended;
+      const bool may_be_told = site_.info.has_accounting && !view.is_accounted && !view.is_withdrawn &&
+                               view.state.phase != NativePhase::ended;
       if (may_be_told && now - view.gone_since < settings_.record_patience + kAccountingPatience) continue;
       judge(job, element, verdicts);
       view.is_settled = true;
@@ -317,6 +364,7 @@ bool SlurmDistributor::give_verdicts(const NativeJob& job, const std::vector<Fin
   const BatchDirectory& batch = book_.batch(entry.batch).directory;
   std::vector<StopRequest> stops;
   for (const FinishedRecord& verdict : verdicts) {
+    book_.entry(job.entry).cell(verdict.key.step).flags |= RunBook::kJudged;
     if (!stops.empty() && stops.back().last + 1 == verdict.key.step) {
       stops.back().last = verdict.key.step;
     } else {
@@ -362,7 +410,9 @@ void SlurmDistributor::judge(NativeJob& job, std::uint64_t element, std::vector<
   const std::string native =
       std::to_string(*job.sending.job_id) + (job.sending.is_array ? "_" + std::to_string(job.number_of(element)) : "");
   std::string evidence = "Slurm job " + native;
-  if (view.is_known) {
+  if (view.is_withdrawn) {
+    evidence += " waited, and at the next look it was neither waiting nor running nor had it ended: it was cancelled";
+  } else if (view.is_known) {
     evidence += ": last state seen " + view.state.name;
     if (view.state.phase == NativePhase::ended) evidence += ", exit " + text_of_wait_status(view.record.wait_status);
     if (!view.record.nodes.empty()) evidence += ", on " + view.record.nodes;
@@ -383,6 +433,7 @@ void SlurmDistributor::judge(NativeJob& job, std::uint64_t element, std::vector<
     // By nobody: so the accounting closes the jobs of a controller that has lost its state.
     const bool is_closed = view.record.is_accounted && !view.record.cancelled_by && end == ExitClass::killed;
     if (is_closed) end = ExitClass::lost;
+    if (view.is_withdrawn && cell.phase != TaskPhase::running) end = ExitClass::killed;
     std::string text;
     if (cell.phase == TaskPhase::running) {
       text = "it began and left no end; ";
@@ -406,15 +457,35 @@ void SlurmDistributor::judge(NativeJob& job, std::uint64_t element, std::vector<
   }
 }
 
+// Those that wait for a reason that will not pass: of several reasons, those with the first one.
+std::pair<PendingReason, StepRanges> SlurmDistributor::impossible_elements(const NativeJob& job) const {
+  std::pair<PendingReason, StepRanges> found;
+  if (book_.entry(job.entry).unfinished == 0) return found;
+  const auto reason_of_record = [](const JobRecord& record) {
+    return pending_reason(record.reason, record.description);
+  };
+  if (job.waiting_record) {
+    found.first = reason_of_record(*job.waiting_record);
+    if (found.first.is_final) {
+      found.second = job.waiting;
+      return found;
+    }
+  }
+  for (const auto& [element, view] : job.elements) {
+    if (job.waiting.contains(element) || job.pending_record(element) == nullptr) continue;
+    PendingReason reason = reason_of_record(view.record);
+    if (!reason.is_final || (!found.second.empty() && reason.name != found.first.name)) continue;
+    found.first = std::move(reason);
+    found.second.append(element);
+  }
+  return found;
+}
+
 // What waits for a reason that will not pass is ended as a queueing error, with the reason.
 void SlurmDistributor::end_impossible() {
   for (auto& [entry, job] : jobs_) {
-    if (!job.waiting_record || book_.entry(entry).unfinished == 0) {
-      job.final_since.reset();
-      continue;
-    }
-    const PendingReason reason = pending_reason(job.waiting_record->reason, job.waiting_record->description);
-    if (!reason.is_final) {
+    const auto [reason, waiting] = impossible_elements(job);
+    if (waiting.empty()) {
       job.final_since.reset();
       continue;
     }
@@ -424,8 +495,7 @@ void SlurmDistributor::end_impossible() {
       poll_interval_ = settings_.shortest_poll;
       continue;
     }
-    const std::string native = job.native_id(job.waiting);
-    const StepRanges waiting = job.waiting;
+    const std::string native = job.native_id(waiting);
     const std::uint32_t ended_entry = entry;
     mutex_.unlock();
     auto cancelled = agent_.cancel(native, settings_.answer_timeout);

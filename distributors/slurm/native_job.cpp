@@ -49,6 +49,7 @@ Result<void> write_sending(const std::string& batch_path, std::uint32_t submissi
                {"slots", sending.layout.slots}, {"is_array", sending.is_array}, {"job_name", sending.job_name},
                {"sent_at", sending.sent_at}};
   if (sending.job_id) text["job_id"] = *sending.job_id;
+  if (sending.submitted_at != 0) text["submitted_at"] = sending.submitted_at;
   return write_file_durably(sending_path(batch_path, submission), text.dump() + "\n");
 }
 
@@ -68,6 +69,7 @@ Result<Sending> read_sending(const std::string& batch_path, std::uint32_t submis
     sending.is_array = text.at("is_array");
     sending.job_name = text.at("job_name");
     sending.sent_at = text.at("sent_at");
+    sending.submitted_at = text.value("submitted_at", std::int64_t{0});
     if (text.contains("job_id")) sending.job_id = text.at("job_id").get<std::uint32_t>();
     if (sending.layout.pack == 0 || sending.layout.slots == 0) throw json::other_error::create(0, "no pack", nullptr);
     return sending;
@@ -96,10 +98,22 @@ StepRanges NativeJob::elements_numbered(const StepRanges& numbers) const {
   return known;
 }
 
-// Slurm gives ids again after it lost its state: the name tells one job from another.
+// Slurm gives ids again after it lost its state, so an id is not enough. The name tells one job from another, or, of
+// one that was given another name, the time of its submission.
 bool NativeJob::is_told_by(const JobRecord& record) const {
   const std::uint32_t id = *sending.job_id;
-  return (record.array_job_id == id || record.job_id == id) && record.name == sending.job_name;
+  if (record.array_job_id != id && record.job_id != id) return false;
+  if (record.name == sending.job_name) return true;
+  if (sending.submitted_at != 0) return record.submitted == sending.submitted_at;
+  return sending.is_users_own && record.submitted <= sending.sent_at;  // which is when it began, by the same clock
+}
+
+const JobRecord* NativeJob::pending_record(std::uint64_t element) const {
+  if (waiting_record && waiting.contains(element)) return &*waiting_record;
+  const auto view = elements.find(element);
+  const bool waits =
+      view != elements.end() && !view->second.is_gone && view->second.state.phase == NativePhase::pending;
+  return waits ? &view->second.record : nullptr;
 }
 
 std::optional<std::uint64_t> NativeJob::element_numbered(std::uint64_t number) const {

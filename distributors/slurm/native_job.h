@@ -25,6 +25,7 @@ struct Sending {
   bool is_array = false;                ///< of Slurm's
   std::string job_name;                 ///< "allot-" and the token: by it the job is found again
   std::int64_t sent_at = 0;             ///< Unix seconds
+  std::int64_t submitted_at = 0;        ///< as the controller has it; 0: it has not shown the job yet
   std::optional<std::uint32_t> job_id;  ///< once it is known
   // Of a job that the user has submitted (worker_node/script_job.h): how Slurm numbers its elements.
   bool is_users_own = false;
@@ -45,6 +46,7 @@ struct ElementView {
   JobRecord record;
   bool is_gone = false;                ///< it runs no more, or is not known any more
   bool is_known = false;               ///< false: no look has shown it yet
+  bool is_withdrawn = false;           ///< it waited, and then left nothing: cancelled before it began
   bool is_accounted = false;           ///< the accounting was asked
   std::optional<JobRecord> accounted;  ///< its answer
   bool is_settled = false;             ///< nothing of it is to be found out any more
@@ -56,11 +58,13 @@ struct NativeJob {
   Sending sending;
   bool is_ambiguous = false;                      ///< sent, and whether it was taken is not known
   bool is_answered = false;                       ///< the controller has confirmed it
+  bool is_to_be_kept = false;                     ///< `sending` knows more than its file
   bool was_seen = false;                          ///< by a look at the controller's table
   std::map<std::uint64_t, ElementView> elements;  ///< those that were seen by themselves; the others share `waiting`
   StepRanges waiting;                             ///< pending, as of the last look
   std::optional<JobRecord> waiting_record;
   std::chrono::steady_clock::time_point accepted_at{};
+  std::optional<std::chrono::steady_clock::time_point> looked_at;    ///< the last look that showed it
   std::optional<std::chrono::steady_clock::time_point> final_since;  ///< of a reason for which it can never start
 
   std::uint64_t element_count() const { return sending.layout.elements(sending.tasks); }
@@ -78,6 +82,8 @@ struct NativeJob {
   StepRanges elements_numbered(const StepRanges& numbers) const;
   /// Is this record one of the job's?
   bool is_told_by(const JobRecord& record) const;
+  /// The record by which the element waits, as of the last look; null: it does not.
+  const JobRecord* pending_record(std::uint64_t element) const;
   /// "123", "123_4" or "123_[4-6,9]".
   std::string native_id(const StepRanges& wanted) const;
 };

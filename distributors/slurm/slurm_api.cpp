@@ -13,6 +13,7 @@
 #include <csignal>
 #include <cstring>
 #include <mutex>
+#include <set>
 
 namespace allot::slurm {
 namespace {
@@ -281,7 +282,8 @@ Answer<JobRecord> load_job(std::uint32_t job_id) {
   return record;
 }
 
-Answer<JobTable> load_jobs(const std::string& prefix) {
+Answer<JobTable> load_jobs(const JobFilter& filter) {
+  const std::set<std::uint32_t> ids(filter.ids.begin(), filter.ids.end());
   job_info_msg_t* jobs = nullptr;
   errno = 0;
   if (const int rc = ::slurm_load_job_user(&jobs, ::getuid(), kShown); rc != 0) return failed(rc);
@@ -289,7 +291,8 @@ Answer<JobTable> load_jobs(const std::string& prefix) {
   table.as_of = jobs->last_update;
   for (std::uint32_t i = 0; i < jobs->record_count; ++i) {
     const slurm_job_info_t& job = jobs->job_array[i];
-    if (job.name != nullptr && std::strncmp(job.name, prefix.c_str(), prefix.size()) == 0) {
+    const bool is_named = !filter.name.empty() && job.name != nullptr && filter.name == job.name;
+    if (is_named || ids.count(job.job_id) != 0 || ids.count(job.array_job_id) != 0) {
       table.jobs.push_back(record_of(job));
     }
   }

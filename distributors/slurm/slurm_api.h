@@ -26,8 +26,8 @@ bool controller_answers();  ///< slurm_ping: at once, where other calls wait 9 s
 Answer<Accepted> submit_job(const JobRequest& request);
 /// One job, or one element of an array by the id of its own.
 Answer<JobRecord> load_job(std::uint32_t job_id);
-/// This user's jobs whose name begins with `prefix`.
-Answer<JobTable> load_jobs(const std::string& prefix);
+/// This user's jobs that the filter wants.
+Answer<JobTable> load_jobs(const JobFilter& filter);
 /// `job`: "12", "12_3" or "12_[3-5,9]". With `only_script` nothing but the element's own process gets the signal.
 Answer<bool> signal_job(const std::string& job, int signal, bool only_script);
 /// Ends it, wherever it is.

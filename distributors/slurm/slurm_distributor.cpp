@@ -5,6 +5,7 @@
 #include <csignal>
 #include <set>
 #include <system_error>
+#include <utility>
 
 #include "distributors/slurm/element_set.h"
 #include "distributors/slurm/slurm_queue.h"
@@ -229,7 +230,7 @@ bool SlurmDistributor::end_jobs(const std::set<std::uint32_t>& jobs, Clock::time
     if (!is_over) return false;
   }
   while (!jobs.empty()) {
-    auto table = agent_.jobs("", left());
+    auto table = agent_.jobs({{jobs.begin(), jobs.end()}, {}}, left());
     if (!table) return false;
     const bool some_live = std::any_of(table->jobs.begin(), table->jobs.end(), [&jobs](const JobRecord& record) {
       const bool is_ours = jobs.count(record.array_job_id) != 0 || jobs.count(record.job_id) != 0;
@@ -304,7 +305,9 @@ Result<std::map<std::string, Termination>> SlurmDistributor::terminate_task_inst
     std::string batch_path;
     std::uint32_t submission = 0;
     std::vector<StopRequest> stops;
-    std::vector<std::string> cancel, signal;  // of Slurm's: what is to be cancelled, and what is to be told to look
+    // Of Slurm's: what is to be cancelled, and what is to be told to look; if that cannot be, `signal_or_cancel` is
+    // cancelled, of which every task is to be ended.
+    std::vector<std::string> cancel, signal, signal_or_cancel;
   };
   std::vector<Request> requests;
   for (const auto& [entry, wanted] : steps) {
@@ -326,7 +329,7 @@ Result<std::map<std::string, Termination>> SlurmDistributor::terminate_task_inst
     if (job->sending.job_id) {
       const Elements all = elements_of(tasks, false), whole = elements_of(tasks, true);
       const StepRanges wholly = whole.count(entry) != 0 ? whole.at(entry) : StepRanges();
-      StepRanges cancelled, told;
+      StepRanges cancelled, told, told_wholly;
       all.at(entry).for_each([&](std::uint64_t element) {
         const auto [first, last] = job->positions(element);
         const auto& cells = book_.entry(entry).cells;
@@ -338,12 +341,19 @@ Result<std::map<std::string, Termination>> SlurmDistributor::terminate_task_inst
         runs = runs || (job->sending.is_users_own && !job->waiting.contains(element));
         const auto view = job->elements.find(element);
         runs = runs || (view != job->elements.end() && view->second.state.phase == NativePhase::running);
-        (wholly.contains(element) && !runs ? cancelled : told).append(element);
+        if (!wholly.contains(element)) {
+          told.append(element);
+        } else {
+          (runs ? told_wholly : cancelled).append(element);
+        }
       });
       for (const StepRanges& part : split_by_text(cancelled)) request.cancel.push_back(job->native_id(part));
       // A user's own script would die of the signal; worker nodes look for requests by themselves there, and soon.
-      if (job->sending.is_users_own) told = {};
+      if (job->sending.is_users_own) told = told_wholly = {};
       for (const StepRanges& part : split_by_text(told)) request.signal.push_back(job->native_id(part));
+      for (const StepRanges& part : split_by_text(told_wholly)) {
+        request.signal_or_cancel.push_back(job->native_id(part));
+      }
     }
     requests.push_back(std::move(request));
   }
@@ -362,6 +372,12 @@ Result<std::map<std::string, Termination>> SlurmDistributor::terminate_task_inst
     };
     for (const std::string& job : request.signal) {
       ask([&](auto left) { return agent_.signal(job, SIGUSR2, true, left); });
+    }
+    for (const std::string& job : request.signal_or_cancel) {
+      const std::string before = std::exchange(trouble, "");
+      ask([&](auto left) { return agent_.signal(job, SIGUSR2, true, left); });
+      // As of one that is suspended: it takes no signal, and would run on.
+      if (!std::exchange(trouble, before).empty()) ask([&](auto left) { return agent_.cancel(job, left); });
     }
     for (const std::string& job : request.cancel) {
       ask([&](auto left) { return agent_.cancel(job, left); });
@@ -403,17 +419,16 @@ std::string SlurmDistributor::reason_of(RunBook::Found task) const {
   if ((cell.flags & RunBook::kHeld) != 0) return "held; it waits for a release";
   const std::uint64_t element = job->second.element_of(entry.index_of(task.step));
   const auto view = job->second.elements.find(element);
-  const JobRecord* record = nullptr;
-  if (job->second.waiting.contains(element) && job->second.waiting_record) record = &*job->second.waiting_record;
-  if (view != job->second.elements.end() && view->second.state.phase == NativePhase::pending)
-    record = &view->second.record;
-  if (record != nullptr) {
+  if (const JobRecord* record = job->second.pending_record(element)) {
     const PendingReason reason = pending_reason(record->reason, record->description);
     return "Slurm says " + reason.name + ": " + reason.advice;
   }
   if (view != job->second.elements.end()) {
-    if (view->second.is_gone)
-      return "its element has ended (" + view->second.state.name + "); what became of it is being found out";
+    if (view->second.is_gone) {
+      const std::string& state = view->second.state.name;
+      return "its element is gone" + (state.empty() ? "" : " (" + state + ")") +
+             "; what became of it is being found out";
+    }
     return "its element runs; it waits for its turn there";
   }
   return "Slurm has taken it, and has not been asked about it since";
@@ -451,10 +466,10 @@ Result<std::map<std::string, std::string>> SlurmDistributor::get_queueing_errors
         continue;
       }
       const auto job = jobs_.find(found->entry);
-      if (job == jobs_.end() || place.cell.phase != TaskPhase::queued || !job->second.waiting_record) continue;
-      if (!job->second.waiting.contains(job->second.element_of(position_of(*found)))) continue;
-      const auto& record = *job->second.waiting_record;
-      const PendingReason reason = pending_reason(record.reason, record.description);
+      if (job == jobs_.end() || place.cell.phase != TaskPhase::queued) continue;
+      const JobRecord* record = job->second.pending_record(job->second.element_of(position_of(*found)));
+      if (record == nullptr) continue;
+      const PendingReason reason = pending_reason(record->reason, record->description);
       if (reason.is_final) errors.emplace(id, reason.name + ": " + reason.advice);
     }
   }
@@ -491,7 +506,7 @@ Result<std::uint64_t> SlurmDistributor::hold(const std::vector<std::string>& ids
     for (const StepRanges& part : split_by_text(elements)) requests.push_back(job->native_id(part));
   }
   if (requests.empty()) return 0;
-  const std::string prefix = name_prefix();
+  const JobFilter filter = unfinished_jobs();
   lock.unlock();
   for (const std::string& request : requests) {
     auto held = agent_.hold(request, true, settings_.answer_timeout);
@@ -499,7 +514,7 @@ Result<std::uint64_t> SlurmDistributor::hold(const std::vector<std::string>& ids
       return fail(ErrorCode::retry_later, "Slurm could not be asked to hold " + request + ": " + held.error().text);
   }
   // It passes over what has begun by then, and does not say so.
-  auto table = agent_.jobs(prefix, settings_.answer_timeout);
+  auto table = agent_.jobs(filter, settings_.answer_timeout);
   if (!table) return fail(ErrorCode::retry_later, "what Slurm has held cannot be told: " + table.error().text);
   lock.lock();
   std::map<std::uint32_t, std::vector<bool>> held;  // by entry

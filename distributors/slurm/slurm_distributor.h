@@ -74,14 +74,16 @@ class SlurmDistributor final : public BookDistributor {
   void follow_records();
   void follow_controller();
   void read_records();
-  std::string name_prefix() const;
+  JobFilter unfinished_jobs() const;
   void take_table(const JobTable& table);
   void take_view(NativeJob& job, const JobTable& table);
+  void keep_submit_times(std::unique_lock<std::mutex>& lock);
   void mark_gone(NativeJob& job, std::uint64_t element, const JobRecord* record);
   void judge_gone();
   void ask_accounting(std::unique_lock<std::mutex>& lock);
   bool remove_never_begun(NativeJob& job, std::uint64_t element);
   void judge(NativeJob& job, std::uint64_t element, std::vector<FinishedRecord>& verdicts);
+  std::pair<PendingReason, StepRanges> impossible_elements(const NativeJob& job) const;
   void end_impossible();
   std::uint64_t live_elements() const;
   std::uint64_t waiting_tasks() const;

@@ -55,6 +55,13 @@ struct JobRecord {
   std::optional<std::uint32_t> cancelled_by;  ///< the user's number; slurmdbd only
 };
 
+/// Which of the user's jobs are wanted: those with one of these ids (of the job, or of its array), and those of this
+/// name. A job may be given another name while it runs.
+struct JobFilter {
+  std::vector<std::uint32_t> ids;
+  std::string name;  ///< empty: none
+};
+
 struct JobTable {
   std::int64_t as_of = 0;  ///< the controller's clock, Unix seconds
   std::vector<JobRecord> jobs;

@@ -13,6 +13,7 @@
 #include "ledger/submission_file.h"
 #include "process/fault_point.h"
 #include "process/fd.h"
+#include "process/identity.h"
 #include "process/install_paths.h"
 
 namespace allot::slurm {
@@ -238,8 +239,13 @@ Result<void> SlurmDistributor::send(std::uint32_t entry) {
     const std::uint64_t count = sending.layout.elements(sending.tasks);
     request->array = count == 1 ? "0" : "0-" + std::to_string(count - 1);
   }
-  // The tasks' environment is the batch's own; Slurm adds what it sets itself.
-  request->environment = {"PATH=/usr/local/bin:/usr/bin:/bin", "SLURM_EXPORT_ENV=NONE"};
+  // The tasks' environment is the batch's own; Slurm adds what it sets itself, and this is what sbatch would add. No
+  // SLURM_EXPORT_ENV: an srun in a task passes on what the task has.
+  request->environment = {"PATH=/usr/local/bin:/usr/bin:/bin", "SLURM_JOB_NAME=" + request->name,
+                          "SLURM_SUBMIT_DIR=" + cwd, "SLURM_SUBMIT_HOST=" + host_name()};
+  if (submission.resources.cores) {
+    request->environment.push_back("SLURM_CPUS_PER_TASK=" + std::to_string(*submission.resources.cores));
+  }
 #ifdef ALLOT_FAULT_POINTS
   for (const char* name : {"ALLOT_FAULT", "ALLOT_FAULT_FLAG", "ALLOT_FAULT_ROLE"}) {
     if (const char* value = std::getenv(name)) request->environment.push_back(std::string(name) + "=" + value);
@@ -315,6 +321,9 @@ Result<void> SlurmDistributor::accept(std::uint32_t entry, std::uint32_t job_id)
   job->is_ambiguous = false;
   job->is_answered = true;
   job->accepted_at = Clock::now();
+  // The first look: all of it waits.
+  job->looked_at = job->accepted_at;
+  if (sending.is_array) job->waiting = StepRanges(0, job->element_count());
   poll_interval_ = settings_.shortest_poll;
   wake_poll();
   return {};
@@ -339,7 +348,7 @@ SlurmDistributor::Settled SlurmDistributor::settle(const std::string& batch_dire
   if (auto up = agent_.ping(kSettleTimeout); !up || !*up) {
     return {Answer::unknown, "the controller does not answer; whether it has taken the submission is not known"};
   }
-  auto table = agent_.jobs(sending.job_name, kSettleTimeout);
+  auto table = agent_.jobs({{}, sending.job_name}, kSettleTimeout);
   if (!table) return {Answer::unknown, "the controller's table cannot be read: " + fault_text(table.error())};
   if (auto found = take(table->jobs, "the controller")) return *found;
   if (site_.info.has_accounting) {

@@ -117,6 +117,11 @@ class Bench:
     def jobs(self):
         return self.cluster.run("squeue", "-h", "-o", "%i", "--me", check=False).split()
 
+    def requests(self):
+        """What the controller has been asked since its counters were reset, by kind."""
+        told = self.cluster.run("sdiag").partition("by message type")[2].partition("by user")[0]
+        return {line.split()[0]: int(line.partition("count:")[2].split()[0]) for line in told.splitlines() if "count:" in line}
+
     def wait_for_effect(self, text, count=1):
         wait_until(f"the effect {text}", PATIENCE, lambda: self.effects().count(text) >= count)
 

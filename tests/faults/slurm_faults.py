@@ -246,6 +246,89 @@ def scancelled(bench):
     each_ran_once(bench, [f"t{i}" for i in range(3)])
 
 
+def scancelled_waiting(bench):
+    """scancel by hand, of elements that wait: Slurm keeps no record of them, and they are not taken for lost and run."""
+    child = bench.run("--queue", "slots1", "--array", 6, "--", "sh", "-c", f"{bench.effect('t$ALLOT_ARRAY_STEP_ID')}; {bench.wait_at_gate()}")
+    bench.wait_for_effect("t0")
+    job = json.loads((bench.batch / "submissions/1.slurm").read_text())["job_id"]
+    bench.cluster.run("scancel", f"{job}_[2-3]")
+    wait_until("two ends", PATIENCE, lambda: [bench.tasks()[i]["exit_class"] for i in (2, 3)] == ["killed"] * 2)
+    bench.cluster.run("scancel", "-t", "PD", str(job))  # all that is left
+    bench.open_gate()
+    status, text = bench.end_of(child)
+    told = classes(bench)
+    demand([told[i][1] for i in range(6)] == ["done", *["killed"] * 5], f"{told}: {text} {bench.why(5)}")
+    demand(status == 1, text)
+    demand(bench.effects() == ["t0"], f"{bench.effects()}")
+    demand(len(list((bench.batch / "submissions").glob("*.slurm"))) == 1, "it was submitted again")
+
+
+def renamed(bench):
+    """A running and a waiting element get other names from their user: they are followed all the same, also by the next driver."""
+    child = bench.run("--queue", "slots1", "--array", 3, "--", "sh", "-c", f"{bench.effect('t$ALLOT_ARRAY_STEP_ID')}; {bench.wait_at_gate()}")
+    bench.wait_for_effect("t0")
+    place = bench.batch / "submissions/1.slurm"
+    wait_until("the time of the submission", PATIENCE, lambda: "submitted_at" in json.loads(place.read_text()))
+    job = json.loads(place.read_text())["job_id"]
+    bench.cluster.run("scontrol", "update", f"jobid={job}_0", "jobname=mine")
+    bench.cluster.run("scontrol", "update", f"jobid={job}_2", "jobname=mine, too")
+    child.kill()
+    child.wait()
+    child = bench.start("resume", bench.batch)
+    # What is gone is judged after a second here; the controller is asked twice after that.
+    def polls():
+        return bench.requests().get("REQUEST_JOB_USER_INFO", 0)
+    polls_before = polls()
+    wait_until("looks at the controller", PATIENCE, lambda: polls() > polls_before + 6)
+    demand(bench.effects() == ["t0"], f"{bench.effects()}")
+    bench.open_gate()
+    status, text = bench.end_of(child)
+    demand(status == 0, f"exit status {status}: {text}")
+    each_ran_once(bench, ["t0", "t1", "t2"])
+
+
+def suspended_cancelled(bench):
+    """A job that its user has suspended is cancelled all the same."""
+    child = bench.run("--", "sh", "-c", f"{bench.effect('t')}; {bench.wait_for_ever()}")
+    bench.wait_for_effect("t")
+    job = json.loads((bench.batch / "submissions/1.slurm").read_text())["job_id"]
+    bench.cluster.run("scontrol", "suspend", str(job))
+    status, text = bench.end_of(bench.start("cancel", bench.batch))
+    demand(status == 0, f"exit status {status}: {text}")
+    bench.end_of(child)
+    demand(classes(bench)[0][1] == "killed", f"{classes(bench)}")
+    wait_until("an empty queue", PATIENCE, lambda: not bench.jobs())
+
+
+def surroundings(bench):
+    """A task has the variables that sbatch would set, and what it starts by srun has the task's own."""
+    told = "$SLURM_CPUS_PER_TASK:$SLURM_SUBMIT_DIR:$SLURM_JOB_NAME:$SLURM_SUBMIT_HOST"
+    tasks = bench.lines({"command": bench.effect(told), "resources": {"cores": 2}},
+                        {"command": f"srun sh -c '{bench.effect('$MINE')}'", "env": {"MINE": "passed_on"}})
+    status, text = bench.end_of(bench.run(tasks))
+    demand(status == 0, f"exit status {status}: {text} {bench.why(1)}")
+    first, second = sorted(bench.effects())
+    demand(second == "passed_on", second)
+    cores, directory, name, host = first.split(":")
+    demand((cores, directory, host) == ("2", str(bench.root), os.uname().nodename) and name.startswith("allot-"), first)
+
+
+def impossible_later(bench):
+    """A job of one task waits, and then its queue is changed so that it can never start: a queueing error."""
+    script_of(bench, bench.wait_at_gate(), partition="slots1")
+    wait_until("a job", PATIENCE, bench.jobs)
+    child = bench.run("--queue", "slots1", "--timeout", "5m", "--", "true")
+    wait_until("two jobs", PATIENCE, lambda: len(bench.jobs()) == 2)
+    bench.cluster.run("scontrol", "update", "partitionname=slots1", "MaxTime=2")
+    try:
+        status, text = bench.end_of(child)
+    finally:
+        bench.cluster.run("scontrol", "update", "partitionname=slots1", "MaxTime=UNLIMITED")
+        bench.open_gate()
+    demand(status == 1, f"exit status {status}: {text}")
+    demand(classes(bench)[0][1] == "queueing_error" and "PartitionTimeLimit" in bench.why(0), bench.why(0))
+
+
 def impossible(bench):
     """What can never start ends as a queueing error that says what to change."""
     tasks = bench.lines({"command": ["true"], "resources": {"constraint": "no-such-feature"}}, {"command": ["true"]})
@@ -444,9 +527,6 @@ def drained_node(bench):
 
 def requests_counted(bench):
     """What a batch asks of the controller, as that counts it: one submission, polls by the clock, and nothing for a task."""
-    def counts():
-        told = bench.cluster.run("sdiag").partition("by message type")[2].partition("by user")[0]
-        return {line.split()[0]: int(line.partition("count:")[2].split()[0]) for line in told.splitlines() if "count:" in line}
     asked = []
     for tasks in (20, 120):
         bench.cluster.run("sdiag", "-r")
@@ -455,7 +535,7 @@ def requests_counted(bench):
                                                 "--", "true"))
         seconds = time.monotonic() - began
         demand(status == 0, f"exit status {status}: {text}")
-        told = counts()
+        told = bench.requests()
         demand(told.pop("REQUEST_SUBMIT_BATCH_JOB", 0) == 1, f"{told}")
         polls = told.pop("REQUEST_JOB_USER_INFO", 0)
         demand(polls <= seconds / 0.3 + 2, f"{polls} polls in {seconds} s")  # shortest_poll of the bench
@@ -539,6 +619,7 @@ TESTS = {test.__name__: test for test in (hung_controller, restarted_controller,
                                           killed_after_send, killed_before_verdict,
                                           killed_element_before_publish, killed_element_published,
                                           removal_killed_before, removal_killed_after, failed_node, killed_element, usage_accounted, timed_out, scancelled,
+                                          scancelled_waiting, renamed, suspended_cancelled, surroundings, impossible_later,
                                           impossible, beyond_a_policy, cannot_start, without_accounting, packed_cancel, own_script,
                                           own_script_resumed, own_script_killed, own_script_requeued, preempted,
                                           out_of_memory, exit_statuses, drained_node, requests_counted, few_at_once, random_kills, reused_id)}

@@ -224,6 +224,10 @@ TEST_CASE("wrong requests are refused in words, and do nothing") {
   CHECK(has(cli.must(2, {"cancel", "./b", "--steps", "3-1"}).err, "--steps"));
   CHECK(has(cli.must(2, {"cancel", "./b", "--state", "done"}).err, "must be waiting, queued or running"));
   CHECK(has(cli.must(2, {"hold", "./b", "--steps", "x"}).err, "is not a step"));
+  for (const char* verb : {"cancel", "hold", "release", "explain", "retry"}) {
+    CHECK(has(cli.must(2, {verb, "./b", "--steps", ""}).err, "--steps"));  // an unset variable of a script
+    CHECK(has(cli.must(2, {verb, "./b", "--steps", "99"}).err, "there is no step 99; the steps are 0 to "));
+  }
   cli.release("gate");
   CHECK(run.finish().exit_status == 0);
 }

@@ -300,6 +300,7 @@ TEST_CASE("tasks run again by the rules of the cluster, the batch and the task")
   CHECK(details[3]["exit_class"] == "done");
   CHECK(details[3]["exit_code"] == 4);
   CHECK(details[6]["evidence"].dump().find("runtime 400ms → 600ms") != std::string::npos);
+  cli.must(0, {"run", "--batch-dir", "file", "--retry", "error=1", "-"}, "true\n");  // the file is no second rule
   CHECK(cli.must(2, {"run", "--retry", "", "--", "true"}).err.find("--retry: the rule is empty") != std::string::npos);
   CHECK(cli.must(2, {"run", "--retry", "eror=1", "--", "true"}).err.find("no such exit class") != std::string::npos);
 }

@@ -276,6 +276,53 @@ TEST_CASE("a task that is cancelled while it waits for what it added has been ki
   CHECK(batch.fold().task(0).attempts == 1);
 }
 
+TEST_CASE("a task that is being cancelled adds no more tasks") {
+  DrivenBatch batch(plain_tasks(1));
+  FakeCluster cluster(1);
+  cluster.behaviour = [](const FakeTask&) { return fake_goes_on(); };
+  std::string token;
+  std::optional<Error> refusal;
+  batch.when(kOneRuns, [&](BatchRun& run) {
+    token = ask(batch, cluster, 0, 1, false);
+    run.cancel({}, std::chrono::milliseconds(0));
+    run.ask_for_additions();
+  });
+  // It lives until it has its answer.
+  cluster.before_termination = [&](const std::vector<std::string>&) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!is_answered(batch, token) && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    if (const auto answer = find_answer(batch.directory(), token); !answer) refusal = answer.error();
+  };
+  batch.run(cluster);
+  REQUIRE(refusal);
+  CHECK_THAT(refusal->message, ContainsSubstring("step 0 is being cancelled"));
+  CHECK(batch.fold().size() == 1);
+  CHECK(batch.states() == "f");
+}
+
+TEST_CASE("what a held task adds is held until it is released, too") {
+  DrivenBatch batch(plain_tasks(1));
+  FakeCluster cluster(2);
+  cluster.behaviour = [](const FakeTask& task) { return task.step == 0 ? fake_goes_on() : FakeRun{}; };
+  batch.when(kOneRuns, [&](BatchRun& run) {
+    run.hold({});
+    ask(batch, cluster, 0, 2, false);
+    run.ask_for_additions();
+  });
+  batch.when([](const BatchProgress& progress) { return progress.total == 3; }, [&](BatchRun&) { cluster.finish(0); });
+  batch.when([](const BatchProgress& progress) { return progress.done == 1; },
+             [&](BatchRun& run) {
+               CHECK(run.explain(2).find("held") != std::string::npos);
+               CHECK(cluster.runs_of(1).empty());
+               CHECK(batch.fold().held() == 2);
+               CHECK(run.release({}) >= 2);
+             });
+  batch.run(cluster);
+  CHECK(batch.states() == "ddd");
+}
+
 TEST_CASE("dependencies among added tasks count and cannot reach beyond them") {
   DrivenBatch batch(plain_tasks(1));
   FakeCluster cluster;

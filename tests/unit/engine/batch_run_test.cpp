@@ -297,13 +297,14 @@ TEST_CASE("what no queue can ever run is a queueing error, with the reason") {
 
 TEST_CASE("where tasks wait long, what could not start is refused before, and the rest of its array is submitted") {
   TempDirectory directory;
-  const std::string unreadable = "/dev/null/x";
+  const std::string unwritable = "/etc/passwd/x";
   auto tasks = plain_tasks(10);
   tasks[1].cwd = directory.path() + "/missing";
   tasks[2].cwd = "/etc/passwd";
   tasks[3].stdin_path = "no such input";
   tasks[4].stdout_path = directory.path() + "/missing/out";
-  tasks[5].stderr_path = unreadable;
+  tasks[5].stderr_path = unwritable;
+  tasks[6].shell_line.clear();
   tasks[6].argv = {"/bin/true", std::string(131'072, 'x')};
   tasks[7].env = {{"LARGE", std::string(131'066, 'x')}};
   tasks[8].env = {{"FITS", std::string(131'000, 'x')}};
@@ -331,7 +332,7 @@ TEST_CASE("where tasks wait long, what could not start is refused before, and th
   CHECK(text(2).find("/etc/passwd") != std::string::npos);
   CHECK(text(3).find("standard input") != std::string::npos);
   CHECK(text(4).find("standard output " + tasks[4].stdout_path) != std::string::npos);
-  CHECK(text(5).find("standard error " + unreadable) != std::string::npos);
+  CHECK(text(5).find("standard error " + unwritable) != std::string::npos);
   CHECK(text(6).find("argument 1 has 131072 bytes") != std::string::npos);
   CHECK(text(7).find("variable LARGE") != std::string::npos);
 }

@@ -188,6 +188,34 @@ TEST_CASE("held tasks do not start before they are released, and other drivers k
   CHECK(batch.fold().held() == 0);
 }
 
+TEST_CASE("what runs as a batch is held runs on, and its next run waits for the release") {
+  DrivenBatch batch(plain_tasks(2));
+  batch.settings.retry.rules = rules("error=2");
+  FakeCluster cluster(2);
+  cluster.behaviour = [](const FakeTask& task) { return task.attempt == 1 ? fake_goes_on() : FakeRun{}; };
+  batch.when(running(2), [&](BatchRun& run) {
+    CHECK(run.hold({}) == 0);  // none that has not started
+    cluster.finish(0, fake_end(ExitClass::error, 1));
+    cluster.finish(1);
+  });
+  batch.when([](const BatchProgress& progress) { return progress.done == 1 && progress.running == 0; },
+             [&](BatchRun& run) {
+               CHECK(run.explain(0).find("held") != std::string::npos);
+               batch.stop.request();
+             });
+  batch.run(cluster);
+  CHECK(cluster.runs_of(0).size() == 1);
+  CHECK(batch.fold().held() == 1);
+  batch.when([](const BatchProgress& progress) { return progress.total > 0; },
+             [&](BatchRun& run) {
+               CHECK(cluster.runs_of(0).size() == 1);
+               run.release({});
+             });
+  batch.resume(cluster);
+  CHECK(batch.states() == "dd");
+  CHECK(cluster.runs_of(0).size() == 2);
+}
+
 TEST_CASE("a throttle counts from now on, and for the next driver") {
   DrivenBatch batch(plain_tasks(20));
   batch.settings.retry.max_running = 8;

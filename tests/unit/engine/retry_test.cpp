@@ -130,6 +130,14 @@ TEST_CASE("what ran out of memory asks for more, from the measured peak, and goe
   CHECK(result.progress.failed == 1);
   CHECK(batch.observer.was_told("no queue gives more than it has asked for"));
   CHECK(batch.detail(1).retry->resources.memory_bytes == 4000);
+  // Why it is not run a fourth time can be read later, too.
+  std::string told;
+  for (const auto& record : batch.driver_records()) {
+    if (const auto* verdict = std::get_if<VerdictRecord>(&record)) told = verdict->exit_info.text;
+  }
+  CHECK(told == "it is not run again: no queue gives more than it has asked for");
+  CHECK(batch.fold().task(1).exit_class == ExitClass::out_of_memory);
+  CHECK(batch.fold().damage().empty());
 }
 
 TEST_CASE("budgets, delays and grown requests outlive the driver") {

@@ -475,7 +475,11 @@ TEST_CASE("what a task used begins where it would under another worker node") {
   check_status(batch.run({}), 0);
   const auto peak = batch.detail(0).usage.max_rss_bytes;
   REQUIRE(peak);
+#ifdef ALLOT_SANITIZED  // whose run time an element has as well
+  CHECK(*peak < 64u << 20);
+#else
   CHECK(*peak < 4u << 20);
+#endif
 }
 
 TEST_CASE("an element without a submission that can be read runs nothing") {

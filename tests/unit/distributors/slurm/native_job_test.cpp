@@ -30,8 +30,10 @@ TEST_CASE("how a submission was sent is kept and read back", "[slurm]") {
   CHECK_FALSE(read->job_id);
   CHECK(job_name_of("abc-7", 2) == "allot-abc-7+2");
   sending.job_id = 42;
+  sending.submitted_at = 1'700'000'001;
   REQUIRE(write_sending(temp.path(), 7, sending));
   CHECK(read_sending(temp.path(), 7)->job_id == 42u);
+  CHECK(read_sending(temp.path(), 7)->submitted_at == 1'700'000'001);
   for (const char* damaged : {"", "{", "{}", "[]", "{\"try\": \"x\"}",
                               R"({"try":1,"tasks":1,"pack":0,"slots":1,"is_array":true,"job_name":"","sent_at":0})"}) {
     INFO(damaged);
@@ -52,6 +54,33 @@ TEST_CASE("the elements of a job and their positions", "[slurm]") {
   CHECK(job.native_id(StepRanges(0, 3)) == "12");
   CHECK(job.native_id(StepRanges(1, 1)) == "12_1");
   CHECK(job.native_id(StepRanges(1, 2)) == "12_[1-2]");
+}
+
+TEST_CASE("a job is known by its id and name, and under another name by the time of its submission", "[slurm]") {
+  NativeJob job;
+  job.sending.job_id = 12;
+  job.sending.job_name = "allot-abc-7";
+  JobRecord record;
+  record.job_id = 12;
+  record.name = "allot-abc-7";
+  record.submitted = 1000;
+  CHECK(job.is_told_by(record));
+  record.job_id = 13;
+  CHECK_FALSE(job.is_told_by(record));
+  record.array_job_id = 12;
+  CHECK(job.is_told_by(record));
+  record.name = "renamed";
+  CHECK_FALSE(job.is_told_by(record));  // its id may have been given again
+  job.sending.submitted_at = 1000;
+  CHECK(job.is_told_by(record));
+  record.submitted = 1001;
+  CHECK_FALSE(job.is_told_by(record));
+  job.sending.submitted_at = 0;
+  job.sending.is_users_own = true;
+  job.sending.sent_at = 1001;  // when it began
+  CHECK(job.is_told_by(record));
+  job.sending.sent_at = 1000;
+  CHECK_FALSE(job.is_told_by(record));
 }
 
 }  // namespace allot::slurm
