@@ -137,6 +137,9 @@ class TakeUp {
   Result<void> try_to(TakenUp& taken) {
     auto batch = BatchDirectory::open(taken.entry.path);
     if (!batch) return fail(batch.error());
+    if (batch->info().batch_id != taken.entry.batch_id) {
+      return fail(ErrorCode::gone, taken.entry.path + ": the batch was removed, and another one is there");
+    }
     auto settings = run_settings(*batch, settings_.retry);
     if (!settings) return fail(settings.error());
     auto previous = batch->current_driver();
@@ -292,7 +295,7 @@ class Background {
     const auto name = path == body.end() ? std::nullopt : ledger::text_from_json(*path);
     if (!name || id == body.end() || !id->is_string()) {
       parts_.control.answer(ticket, error_reply({ErrorCode::fix_request, "\"drive\" needs \"batch\" and \"id\""}));
-    } else if (driver_.find(*name) != nullptr) {
+    } else if (drives({*id, *name})) {
       parts_.control.answer(ticket, {{"driving", true}});
     } else {
       // Not once it is taken up: whoever asks would wait for the size of other batches.
@@ -308,19 +311,37 @@ class Background {
     return true;
   }
 
+  bool drives(const Entry& entry) const {
+    const auto owned = owned_.find(entry.path);
+    return owned != owned_.end() && owned->second->batch.info().batch_id == entry.batch_id;
+  }
+
+  // The next batch to be taken up. One at the path of another one, which was removed and is about to end here, waits.
+  std::optional<Entry> next_waiting() {
+    const auto next = std::find_if(waiting_.begin(), waiting_.end(), [this](const Entry& entry) {
+      return owned_.count(entry.path) == 0 && taken_up_.count(entry.path) == 0;
+    });
+    if (next == waiting_.end()) return std::nullopt;
+    Entry entry = std::move(*next);
+    waiting_.erase(next);
+    return entry;
+  }
+
   void take_up_batches() {
     const auto now = Clock::now();
     while (!again_.empty() && again_.begin()->first <= now) {
       waiting_.push_back(std::move(again_.begin()->second));
       again_.erase(again_.begin());
     }
-    while (!driver_.is_stopping() && !waiting_.empty() &&
-           driver_.batches().size() + take_up_->under_way() < settings_.most_batches) {
-      driver_.expect(waiting_.front().path);
-      take_up_->want(std::move(waiting_.front()));
-      waiting_.pop_front();
+    while (!driver_.is_stopping() && driver_.batches().size() + take_up_->under_way() < settings_.most_batches) {
+      auto next = next_waiting();
+      if (!next) break;
+      driver_.expect(next->path);
+      taken_up_.insert(next->path);
+      take_up_->want(std::move(*next));
     }
     for (TakenUp& taken : take_up_->take()) {
+      taken_up_.erase(taken.entry.path);
       if (taken.error) {
         refuse(std::move(taken));
         continue;
@@ -387,6 +408,7 @@ class Background {
   std::optional<Forgetter> forget_;
   std::deque<Entry> waiting_;
   std::multimap<Clock::time_point, Entry> again_;
+  std::set<std::string> taken_up_;     // paths of batches that are being taken up
   std::set<std::string> asked_;        // ids of batches that wait to be taken up
   std::set<std::string> asked_again_;  // of these, since they were asked for first
   Clock::time_point idle_since_{};

@@ -50,7 +50,7 @@ Result<void> BookDistributor::check_resources(const Submission& submission) cons
 
 Result<std::pair<std::uint32_t, bool>> BookDistributor::take_up(Submission submission) {
   // Only a batch that has been worked on before this distributor saw it can hold anything of this submission.
-  const bool is_old = !book_.find_batch(submission.batch_directory) && has_slot_records(submission.batch_directory);
+  const bool is_old = !book_.current_batch(submission.batch_directory) && has_slot_records(submission.batch_directory);
   if (is_old) {
     auto batch = BatchDirectory::open(submission.batch_directory);
     if (!batch) return fail(batch.error());

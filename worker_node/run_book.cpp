@@ -37,11 +37,7 @@ Result<std::pair<std::uint32_t, bool>> RunBook::add(const Submission& submission
   if (!is_good_token(submission.token)) {
     return refuse("a token is 1 to 64 letters, digits, '.', '_' or '-'");
   }
-  auto known_batch = batch_by_path_.find(submission.batch_directory);
-  if (known_batch != batch_by_path_.end()) {
-    auto known = entry_by_token_.find({known_batch->second, submission.token});
-    if (known != entry_by_token_.end()) return std::pair(known->second, false);
-  }
+  if (const auto known = find_token(submission.batch_directory, submission.token)) return std::pair(*known, false);
   if (submission.steps.empty()) return refuse("it has no steps");
   if (submission.steps.size() > kMaxArrayStep + 1) return refuse("at most 10,000,000 steps can be submitted as one");
   if (!submission.is_array && submission.steps.size() != 1) return refuse("several steps need is_array");
@@ -103,7 +99,7 @@ Result<std::pair<std::uint32_t, bool>> RunBook::add(const Submission& submission
 }
 
 Result<std::uint32_t> RunBook::open_batch(const std::string& path) {
-  if (auto known = find_batch(path)) return *known;
+  if (auto known = current_batch(path)) return *known;
   auto directory = BatchDirectory::open(path);
   if (!directory) return fail(directory.error());
   std::uint32_t number = 0;
@@ -117,7 +113,7 @@ Result<std::uint32_t> RunBook::open_batch(const std::string& path) {
   batches_[number] = std::make_unique<Batch>();
   batches_[number]->path = path;
   batches_[number]->directory = std::move(*directory);
-  batch_by_path_.emplace(path, number);
+  batches_by_path_[path].push_back(number);
   return number;
 }
 
@@ -151,7 +147,9 @@ Result<void> RunBook::check_forgettable(std::uint32_t number) const {
 void RunBook::forget(std::uint32_t number) {
   const auto entries = std::move(batches_[number]->entry_of_submission);
   for (const auto& [submission, entry] : entries) take_back(entry);
-  batch_by_path_.erase(batches_[number]->path);
+  const auto at_path = batches_by_path_.find(batches_[number]->path);
+  std::erase(at_path->second, number);
+  if (at_path->second.empty()) batches_by_path_.erase(at_path);
   batches_[number].reset();
   free_batches_.push_back(number);
 }
@@ -160,9 +158,19 @@ void RunBook::leave_by_stop() {
   for (Entry& entry : entries_) entry.is_left_by_stop = entry.unfinished > 0;
 }
 
+std::optional<std::uint32_t> RunBook::current_batch(const std::string& path) const {
+  const auto it = batches_by_path_.find(path);
+  if (it == batches_by_path_.end()) return std::nullopt;
+  const std::uint32_t last = it->second.back();
+  // What cannot be read now, or is not there any more, proves no other batch.
+  const auto there = BatchDirectory::open(path);
+  if (there && there->info().batch_id != batches_[last]->directory.info().batch_id) return std::nullopt;
+  return last;
+}
+
 std::optional<std::uint32_t> RunBook::find_batch(const std::string& path) const {
-  auto it = batch_by_path_.find(path);
-  return it == batch_by_path_.end() ? std::nullopt : std::optional(it->second);
+  const auto it = batches_by_path_.find(path);
+  return it == batches_by_path_.end() ? std::nullopt : std::optional(it->second.front());
 }
 
 std::optional<RunBook::Found> RunBook::find(const std::string& id) const {
@@ -179,7 +187,7 @@ std::optional<RunBook::Found> RunBook::find(const std::string& id) const {
 }
 
 std::optional<std::uint32_t> RunBook::find_token(const std::string& batch_directory, const std::string& token) const {
-  const auto batch = find_batch(batch_directory);
+  const auto batch = current_batch(batch_directory);
   if (!batch) return std::nullopt;
   auto it = entry_by_token_.find({*batch, token});
   return it == entry_by_token_.end() ? std::nullopt : std::optional(it->second);

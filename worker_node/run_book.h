@@ -90,6 +90,9 @@ class RunBook {
   std::size_t size() const { return entries_.size(); }
   /// The batch's number; opens it if it is new here.
   Result<std::uint32_t> open_batch(const std::string& path);
+  /// The batch that lies at that path now. Another one may have been known there: it was removed, and is forgotten later.
+  std::optional<std::uint32_t> current_batch(const std::string& path) const;
+  /// The one that has been known at that path for longest: the next to be forgotten.
   std::optional<std::uint32_t> find_batch(const std::string& path) const;
   std::optional<Found> find(const std::string& id) const;
   std::optional<std::uint32_t> find_token(const std::string& batch_directory, const std::string& token) const;
@@ -134,7 +137,7 @@ class RunBook {
   std::vector<std::uint32_t> free_entries_;
   std::vector<std::unique_ptr<Batch>> batches_;  // null: forgotten
   std::vector<std::uint32_t> free_batches_;
-  std::unordered_map<std::string, std::uint32_t> batch_by_path_;
+  std::unordered_map<std::string, std::vector<std::uint32_t>> batches_by_path_;  // the oldest first
   std::unordered_map<std::string, std::uint32_t> entry_by_base_;
   std::map<std::pair<std::uint32_t, std::string>, std::uint32_t> entry_by_token_;
   EventLog events_;

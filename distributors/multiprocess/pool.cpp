@@ -480,7 +480,7 @@ std::vector<std::int64_t> MultiprocessDistributor::living_pids(std::uint32_t bat
 }
 
 std::vector<std::int64_t> MultiprocessDistributor::adopted_pids(const std::string& batch_directory) {
-  const auto batch = book_.find_batch(batch_directory);
+  const auto batch = book_.current_batch(batch_directory);
   return batch ? living_pids(*batch) : std::vector<std::int64_t>();
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // forget_batch: what is over and read leaves nothing behind in the distributor, and everything in the ledger.
+#include <filesystem>
+
 #include "tests/contract/session.h"
 #include "tests/support/catch.h"
 
@@ -51,6 +53,24 @@ TEST_CASE("a forgotten batch may be submitted to again", "[forget]") {
     must(session->forget_batch(batch.path()));
   }
   CHECK(batch.fold().count(TaskState::done) == 3);
+}
+
+TEST_CASE("a batch at the path of one that was removed before it was forgotten is another batch", "[forget]") {
+  Batch removed, fresh;
+  Session session;
+  const Submission before = removed.single_line("exit 3");
+  Submission after = fresh.single_line("exit 4");
+  REQUIRE(after.number == before.number);
+  CHECK(session.run_one(before).exit_code == 3);
+  std::filesystem::remove_all(removed.path());
+  std::filesystem::rename(fresh.path(), removed.path());
+  after.batch_directory = removed.path();
+  CHECK(session.run_one(after).exit_code == 4);
+  // Both are forgotten by their path, the one that was there first before the other.
+  acknowledge(session);
+  must(session->forget_batch(removed.path()));
+  must(session->forget_batch(removed.path()));
+  CHECK_FALSE(session.exit_info(after.id_base).has_value());
 }
 
 TEST_CASE("a batch with a task that has not finished is not forgotten", "[forget]") {

@@ -16,8 +16,10 @@ namespace allot::test {
 
 class SampleBatch {
  public:
-  explicit SampleBatch(std::uint64_t steps) {
-    auto made = BatchDirectory::create(directory_ / "batch", {});
+  explicit SampleBatch(std::uint64_t steps, const std::string& batch_id = {}) {
+    BatchInfo info;
+    info.batch_id = batch_id;
+    auto made = BatchDirectory::create(directory_ / "batch", info);
     REQUIRE(made);
     batch_ = *made;
     auto table = TaskTableWriter::open(batch_.task_data_path(), batch_.task_index_path());

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "worker_node/run_book.h"
 
+#include <filesystem>
+
 #include "tests/unit/ledger/sample_batch.h"
 
 using namespace allot;
@@ -80,6 +82,35 @@ TEST_CASE("an event that one caller still reads is not taken for one of the batc
   REQUIRE(again);
   CHECK(again->first == read->items.at(0).entry);
   CHECK(book.entry(again->first).generation != read->items.at(0).generation);
+}
+
+TEST_CASE("a batch at the path of one that was removed is another batch") {
+  SampleBatch removed(1, "0123456789ab"), fresh(1, "0123456789ac");
+  const std::string path = removed.batch().path();
+  RunBook book;
+  const auto before = book.add(submission_in(removed, 1, "a"));
+  REQUIRE(before);
+  book.remove({before->first, 0});
+  std::filesystem::remove_all(path);
+  CHECK(book.find_token(path, "a") == before->first);  // no other batch is there yet
+  std::filesystem::rename(fresh.batch().path(), path);
+  CHECK_FALSE(book.find_token(path, "a"));
+  CHECK_FALSE(book.current_batch(path));
+
+  const auto after = book.add(submission_in(removed, 1, "a"));
+  REQUIRE(after);
+  CHECK(after->second);
+  const std::uint32_t old_number = book.entry(before->first).batch;
+  const std::uint32_t new_number = book.entry(after->first).batch;
+  CHECK(new_number != old_number);
+  CHECK(book.current_batch(path) == new_number);
+  // What is forgotten at this path is the old one first.
+  CHECK(book.find_batch(path) == old_number);
+  REQUIRE(book.events().wait(1, kNow));
+  REQUIRE(book.check_forgettable(old_number));
+  book.forget(old_number);
+  CHECK(book.find_batch(path) == new_number);
+  CHECK(book.find_token(path, "a") == after->first);
 }
 
 TEST_CASE("nodes whose names an intent cannot keep are refused") {
