@@ -271,8 +271,12 @@ class Background {
     return !driver_.batches().empty() || !waiting_.empty() || take_up_->under_way() > 0 || !again_.empty();
   }
 
+  // Nothing more is taken up: what waits is for the next driver.
+  bool is_closing() const { return driver_.is_stopping() || driver_.has_lost_distributor(); }
+
   bool is_to_leave() {
-    if (driver_.is_stopping()) return driver_.batches().empty() && take_up_->under_way() == 0;
+    if (driver_.has_lost_distributor()) parts_.control.stop_listening();  // whoever asks starts the next driver
+    if (is_closing()) return driver_.batches().empty() && take_up_->under_way() == 0;
     if (has_work()) {
       idle_since_ = Clock::now();
       return false;
@@ -298,6 +302,7 @@ class Background {
     } else if (drives({*id, *name})) {
       parts_.control.answer(ticket, {{"driving", true}});
     } else {
+      if (BatchRun* const other = driver_.find(*name); other != nullptr) other->check_ledger();  // it was removed
       // Not once it is taken up: whoever asks would wait for the size of other batches.
       if (asked_.insert(*id).second) {
         waiting_.push_back({*id, *name});
@@ -333,7 +338,7 @@ class Background {
       waiting_.push_back(std::move(again_.begin()->second));
       again_.erase(again_.begin());
     }
-    while (!driver_.is_stopping() && driver_.batches().size() + take_up_->under_way() < settings_.most_batches) {
+    while (!is_closing() && driver_.batches().size() + take_up_->under_way() < settings_.most_batches) {
       auto next = next_waiting();
       if (!next) break;
       driver_.expect(next->path);
@@ -381,8 +386,10 @@ class Background {
     const BatchResult result = run.finish();
     const auto owned = owned_.find(run.path());
     const std::string id = owned->second->batch.info().batch_id;
-    // What was cut short, by this driver's end or by a fault, is for the next driver.
-    if (result.stop_requests == 0 && !result.trouble) parts_.queue.remove(id);
+    // What was cut short, by this driver's end or by a fault, is for the next driver; what was removed for nobody.
+    const bool is_removed =
+        result.trouble && result.trouble->code == ErrorCode::gone && !driver_.has_lost_distributor();
+    if (is_removed || (result.stop_requests == 0 && !result.trouble)) parts_.queue.remove(id);
     const std::string path = run.path();
     driver_.remove(run);
     owned_.erase(owned);

@@ -25,6 +25,9 @@ void BatchRun::take_event(const Event& event) {
   has_news_ = true;
   last_change_ = Clock::now();
   if (event.step >= board_.size()) return;
+  // Of a batch that was removed from this path, and that the distributor still knows: its numbers are the same.
+  const auto known = submissions_.find(event.submission);
+  if (known != submissions_.end() && !event.distributor_id.starts_with(known->second.base)) return;
   // An older submission's news changes nothing: a newer run has been decided on, and the ledger keeps it as evidence.
   if (board_[event.step].submission != event.submission) return;
   if (event.phase == TaskPhase::finished) return take_end(event);
@@ -39,6 +42,7 @@ void BatchRun::take_end(const Event& event, bool is_verdict) {
   ALLOT_FAULT_POINT("driver_end_event");
   const TaskCell before = board_[event.step];
   const ExitInfo info = event.exit_info.value_or(ExitInfo{});
+  if (is_loss(info.exit_class) && !check_ledger()) return;
   if (is_final(before.stage)) {
     // A late result replaces a loss that was not followed by another run. Those that waited have been decided on.
     if (before.stage == TaskStage::failed && is_loss(before.exit_class) && !is_loss(info.exit_class)) {

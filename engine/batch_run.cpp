@@ -147,10 +147,19 @@ void BatchRun::lose_events(const Error& error, bool is_lost) {
   is_lost_ = is_lost_ || is_lost;
 }
 
+bool BatchRun::check_ledger() {
+  const auto kept = context_.log.check();
+  if (kept) return true;
+  give_up(kept.error());
+  is_lost_ = true;
+  return false;
+}
+
 void BatchRun::check_fence() {
   const auto now = Clock::now();
   if (now < next_fence_check_) return;
   next_fence_check_ = now + context_.settings.fence_interval;
+  if (!check_ledger()) return;  // what is at its path now is another batch
   const auto driver = context_.batch.current_driver();
   // A directory that cannot be listed now is no proof of anything.
   if (!driver || !*driver || (*driver)->epoch <= context_.driver.epoch) return;

@@ -42,6 +42,7 @@ class BatchRun : private BatchFields {
   std::uint64_t under_way() const { return board_.count(TaskStage::queued) + board_.count(TaskStage::running); }
   bool wants_room(Clock::time_point now) const;        ///< advance() would submit something now, if there is room
   void set_room(std::uint64_t room) { room_ = room; }  ///< tasks that the cluster takes until the next advance()
+  bool check_ledger();                                 ///< false: the batch was removed, and is over
 
   // What the driver hears.
   void take_event(const Event& event);

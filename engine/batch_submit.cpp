@@ -207,6 +207,7 @@ void BatchRun::take_answer(std::uint32_t number, Result<SubmittedIds> ids) {
     return;
   }
   const Error error = ids.error();
+  if (!check_ledger()) return;
   if (error.code == ErrorCode::no_room && stop_requests_ == 0 &&
       !fits(context_.distributor.limits(), pending.submission.steps.size(), board_.count(TaskStage::queued))) {
     const Submission submission = std::move(pending.submission);

@@ -93,6 +93,7 @@ void Driver::take_event_error(const Error& error, Clock::time_point now) {
     for (auto& run : batches_) run->note_event_fault(error);
     return;
   }
+  has_lost_distributor_ = true;
   bool is_lost = error.code == ErrorCode::gone;
   if (!is_lost) {
     // Nothing will start any more; what runs may still end.

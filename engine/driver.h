@@ -46,6 +46,8 @@ class Driver {
   void remove(const BatchRun& run);
 
   bool is_stopping() const { return stop_requests_ > 0; }
+  /// The distributor starts nothing any more, of no batch.
+  bool has_lost_distributor() const { return has_lost_distributor_; }
 
   /// All that there is to do now. True: there is more, do not wait.
   bool round();
@@ -76,6 +78,7 @@ class Driver {
   std::unordered_map<std::string, std::vector<Event>> expected_;
   std::uint32_t next_number_ = 1;
   int stop_requests_ = 0;
+  bool has_lost_distributor_ = false;
   std::uint64_t cursor_ = 0;
   int event_descriptor_ = -1;
   std::optional<Clock::time_point> events_again_at_;  // set: they could not be had

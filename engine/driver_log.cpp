@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "engine/driver_log.h"
 
+#include <sys/stat.h>
+
 #include <chrono>
 
 #include "process/fault_point.h"
@@ -11,6 +13,12 @@ namespace {
 // So that verdicts and the driver's end still fit when the disk is full.
 constexpr std::size_t kReserveBytes = 64 * 1024;
 
+std::pair<std::uint64_t, std::uint64_t> file_at(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return {0, 0};
+  return {info.st_dev, info.st_ino};
+}
+
 }  // namespace
 
 std::int64_t unix_nanoseconds() {
@@ -18,8 +26,12 @@ std::int64_t unix_nanoseconds() {
       .count();
 }
 
+DriverLog::DriverLog(RecordWriter writer, std::string path)
+    : writer_(std::move(writer)), path_(std::move(path)), file_(file_at(path_)) {}
+
 Result<DriverLog> DriverLog::open(const BatchDirectory& batch, const DriverIdentity& driver) {
-  auto writer = RecordWriter::open(batch.record_path("driver-" + std::to_string(driver.epoch)), kReserveBytes);
+  std::string path = batch.record_path("driver-" + std::to_string(driver.epoch));
+  auto writer = RecordWriter::open(path, kReserveBytes);
   if (!writer) return fail(std::move(writer.error()));
   OpenedRecord opened;
   opened.host = driver.host;
@@ -30,7 +42,7 @@ Result<DriverLog> DriverLog::open(const BatchDirectory& batch, const DriverIdent
   if (auto written = writer->append(opened); !written) return fail(std::move(written.error()));
   writer->has_reserve();
   ALLOT_FAULT_POINT("driver_opened");
-  return DriverLog(std::move(*writer));
+  return DriverLog(std::move(*writer), std::move(path));
 }
 
 Result<void> DriverLog::flush() {
@@ -60,6 +72,14 @@ Result<void> DriverLog::commit(const Record& record) {
 Result<void> DriverLog::sync() {
   if (auto flushed = flush(); !flushed) return flushed;
   return writer_.sync();
+}
+
+// What is not found at its path may be on a disk that is not mounted now: the file itself says whether it was removed.
+Result<void> DriverLog::check() {
+  if (file_at(path_) == file_) return {};
+  auto synced = sync();
+  if (synced || synced.error().code == ErrorCode::retry_later) return {};
+  return fail(ErrorCode::gone, path_ + " was removed while tasks ran: what became of them is not kept");
 }
 
 }  // namespace allot

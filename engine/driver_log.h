@@ -31,12 +31,17 @@ class DriverLog {
   /// Writes what is buffered and syncs.
   Result<void> sync();
 
+  /// Errors: gone (it was removed: nothing that it is told is kept).
+  Result<void> check();
+
   bool has_reserve() { return writer_.has_reserve(); }
 
  private:
-  explicit DriverLog(RecordWriter writer) : writer_(std::move(writer)) {}
+  DriverLog(RecordWriter writer, std::string path);
 
   RecordWriter writer_;
+  std::string path_;
+  std::pair<std::uint64_t, std::uint64_t> file_;  // its device and inode
   bool has_notes_ = false;
 };
 

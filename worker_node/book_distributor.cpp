@@ -144,6 +144,28 @@ BookDistributor::Ending BookDistributor::begin_ending(const std::vector<std::str
   return ending;
 }
 
+std::uint64_t BookDistributor::block_batch(std::uint32_t batch, const std::string& why, ExitClass exit_class,
+                                           const std::function<bool(const RunBook::Cell&)>& which) {
+  book_.batch(batch).blocked = why;
+  std::uint64_t ended = 0;
+  for (const auto& [submission, number] : book_.batch(batch).entry_of_submission) {
+    RunBook::Entry& entry = book_.entry(number);
+    const std::uint64_t before = entry.unfinished;
+    if (before == 0) continue;
+    entry.submission.steps.for_each([&](std::uint64_t step) {
+      if (which(entry.cell(step))) book_.drop({number, step}, exit_class);
+    });
+    ended += before - entry.unfinished;
+  }
+  return ended;
+}
+
+Result<void> BookDistributor::check_blocked(const std::string& batch_directory) const {
+  const auto batch = book_.current_batch(batch_directory);
+  if (!batch || book_.batch(*batch).blocked.empty()) return {};
+  return fail(ErrorCode::gave_up, book_.batch(*batch).blocked);
+}
+
 Result<SubmittedIds> BookDistributor::submit_line(const std::string& command, const std::string& name,
                                                   const RequestedResources& resources, std::uint64_t count,
                                                   bool is_array) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -66,6 +67,12 @@ class BookDistributor : public ClusterDistributor {
   Result<std::pair<std::uint32_t, bool>> take_up(Submission submission);
   /// For reconcile: takes a recorded submission up if every task of it has ended, and answers. With mutex_ held.
   bool take_up_ended(const Recorded& recorded, const std::string& batch_directory, Reconciliation& answer);
+  /// The batch's trouble stays its own: nothing of it starts any more, and what of it has not ended and is of `which`
+  /// ends as `exit_class`, with the reason. Returns how many did. With mutex_ held.
+  std::uint64_t block_batch(std::uint32_t batch, const std::string& why, ExitClass exit_class,
+                            const std::function<bool(const RunBook::Cell&)>& which);
+  /// For submit: is the batch at that path blocked? With mutex_ held.
+  Result<void> check_blocked(const std::string& batch_directory) const;
   static std::uint32_t cores_of(const RequestedResources& resources) { return resources.cores.value_or(1); }
 
   const ClusterConfig config_;

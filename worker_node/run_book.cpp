@@ -289,12 +289,17 @@ Result<std::vector<RunBook::Found>> RunBook::take_ledger(std::uint32_t batch_num
 }
 
 void RunBook::remove(Found task) {
+  drop(task, ExitClass::killed, kRemoved);
+}
+
+void RunBook::drop(Found task, ExitClass exit_class, CellFlag flag) {
   Entry& entry = entries_[task.entry];
   Cell& cell = entry.cell(task.step);
   if (cell.phase == TaskPhase::finished) return;
+  if (cell.phase == TaskPhase::running) cell.began_at = static_cast<std::uint16_t>(cell.writer + 1);
   cell.phase = TaskPhase::finished;
-  cell.exit_class = ExitClass::killed;
-  cell.flags |= kRemoved;
+  cell.exit_class = exit_class;
+  cell.flags |= flag;
   --entry.unfinished;
   EventItem item;
   item.entry = task.entry;
@@ -332,10 +337,10 @@ Snapshot RunBook::snapshot(const std::optional<std::vector<std::string>>& ids) c
   return snapshot;
 }
 
-ExitInfo RunBook::removed_info() {
+ExitInfo RunBook::unrecorded_info(const EndPlace& place) {
   ExitInfo info;
-  info.exit_class = ExitClass::killed;
-  info.text = "removed from the queue before it started";
+  info.exit_class = place.cell.exit_class;
+  info.text = place.dropped.empty() ? "removed from the queue before it started" : place.dropped;
   return info;
 }
 
@@ -346,6 +351,11 @@ RunBook::EndPlace RunBook::end_place(Found task) const {
   const bool has_begun = place.cell.phase == TaskPhase::running || place.cell.phase == TaskPhase::finished;
   if (!has_begun || (place.cell.flags & kRemoved) != 0) return place;
   const Batch& batch = *batches_[entry.batch];
+  if ((place.cell.flags & kDropped) != 0) {
+    if (place.cell.began_at > 0) place.node = batch.nodes[place.cell.began_at - 1u];
+    place.dropped = batch.blocked;
+    return place;
+  }
   const bool is_judged = place.cell.phase == TaskPhase::finished && (place.cell.flags & kJudged) != 0;
   if (!is_judged) {
     place.node = batch.nodes[place.cell.writer];
@@ -373,7 +383,7 @@ Result<ExitInfo> RunBook::exit_info(const std::string& id) const {
   if (place.cell.phase != TaskPhase::finished) {
     return fail(ErrorCode::not_available, "id " + id + " has not finished");
   }
-  if (place.path.empty()) return removed_info();
+  if (place.path.empty()) return unrecorded_info(place);
   auto end = read_end(place);
   if (!end) return fail(ErrorCode::not_available, end.error().message);
   return end->exit_info;
@@ -436,7 +446,7 @@ Result<std::vector<Event>> events_of(RunBook& book, std::mutex& mutex, std::uint
     ExitInfo info;
     info.exit_class = places[i].cell.exit_class;
     if (places[i].path.empty()) {
-      info = RunBook::removed_info();
+      info = RunBook::unrecorded_info(places[i]);
     } else if (info.exit_class == ExitClass::done && !events[i].output_incomplete) {
       info.exit_code = 0;
     } else if (auto end = RunBook::read_end(places[i])) {

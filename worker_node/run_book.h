@@ -27,10 +27,10 @@ class RunBook {
     kHeld = 1,
     kTerminating = 2,
     kRemoved = 4,
-    kHanded = 8,   ///< a worker node has it
-    kJudged = 16,  ///< the distributor records its end, wherever it ran
+    kHanded = 8,    ///< a worker node has it
+    kJudged = 16,   ///< the distributor records its end, wherever it ran
+    kDropped = 32,  ///< by drop()
   };
-  /// One task. `number`: exit code or signal.
   struct Cell {
     std::uint64_t end_offset : 48 = 0;  // frame of its finished record
     std::uint64_t writer : 16 = 0;      // index into Batch::writers
@@ -44,8 +44,8 @@ class RunBook {
   struct Batch {
     std::string path;  // as the submissions have it
     BatchDirectory directory;
-    std::vector<std::string> writers;
-    std::vector<std::string> nodes;  // of the writers
+    std::string blocked;                      // why nothing of it can start any more; empty: it can
+    std::vector<std::string> writers, nodes;  // nodes: of the writers
     std::unordered_map<std::string, std::uint16_t> writer_index;
     std::map<std::uint32_t, std::uint32_t> entry_of_submission;  // Submission::number → entry
     std::uint64_t last_event = 0;                                // sequence of its last one
@@ -85,14 +85,15 @@ class RunBook {
   /// What has not finished is not started any more by this distributor.
   void leave_by_stop();
 
+  const Entry& entry(std::uint32_t number) const { return entries_[number]; }
   Entry& entry(std::uint32_t number) { return entries_[number]; }
-  Batch& batch(std::uint32_t number) { return *batches_[number]; }
+  Batch& batch(std::uint32_t number) const { return *batches_[number]; }
   std::size_t size() const { return entries_.size(); }
   /// The batch's number; opens it if it is new here.
   Result<std::uint32_t> open_batch(const std::string& path);
-  /// The batch that lies at that path now. Another one may have been known there: it was removed, and is forgotten later.
+  /// The one that lies at that path now. Others that were removed from there may still be known.
   std::optional<std::uint32_t> current_batch(const std::string& path) const;
-  /// The one that has been known at that path for longest: the next to be forgotten.
+  /// The one that has been known by that path for longest: the next to be forgotten.
   std::optional<std::uint32_t> find_batch(const std::string& path) const;
   std::optional<Found> find(const std::string& id) const;
   std::optional<std::uint32_t> find_token(const std::string& batch_directory, const std::string& token) const;
@@ -102,13 +103,13 @@ class RunBook {
   std::vector<Found> take_records(std::uint32_t batch, const wire::Records& records);
   /// The same from the ledger itself: all that is in the files of these writers and not known yet.
   Result<std::vector<Found>> take_files(std::uint32_t batch, const std::vector<std::string>& writers);
-  /// The same from every writer of the batch.
-  Result<std::vector<Found>> take_ledger(std::uint32_t batch);
+  Result<std::vector<Found>> take_ledger(std::uint32_t batch);  ///< of every writer of the batch
   /// A queued task was taken out on request.
   void remove(Found task);
+  /// It ends without a record, because its batch is blocked, which says why.
+  void drop(Found task, ExitClass exit_class, CellFlag flag = kDropped);
   void set_phase(Found task, TaskPhase phase);
 
-  // The queries of ClusterDistributor.
   Snapshot snapshot(const std::optional<std::vector<std::string>>& ids) const;
   Result<ExitInfo> exit_info(const std::string& id) const;
   std::map<std::string, UsageStats> usage(const std::vector<std::string>& ids) const;
@@ -118,14 +119,13 @@ class RunBook {
     std::string path;
     std::uint64_t offset = 0;
     Cell cell;
-    std::string node;  // empty: it has not run
+    std::string node;     // empty: it has not run
+    std::string dropped;  // why, if it was
   };
   EndPlace end_place(Found task) const;
   static Result<FinishedRecord> read_end(const EndPlace& place);
-  static ExitInfo removed_info();
-
+  static ExitInfo unrecorded_info(const EndPlace& place);
   EventLog& events() { return events_; }
-  const Entry& entry(std::uint32_t number) const { return entries_[number]; }
 
  private:
   bool take_record(std::uint32_t batch, std::uint16_t writer, const DecodedRecord& record, std::uint64_t offset,

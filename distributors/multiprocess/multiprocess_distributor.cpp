@@ -130,6 +130,7 @@ Result<SubmittedIds> MultiprocessDistributor::submit(const Submission& submissio
   std::unique_lock lock(mutex_);
   if (auto good = usable("submit"); !good) return fail(good.error());
   if (auto known = book_.find_token(submission.batch_directory, submission.token)) return book_.entry(*known).ids;
+  if (auto good = check_blocked(submission.batch_directory); !good) return fail(good.error());
   if (auto fit = check_resources(submission); !fit) return fail(fit.error());
   auto added = take_up(submission);
   if (!added) return fail(added.error());
@@ -286,8 +287,13 @@ Result<void> MultiprocessDistributor::forget_batch(const std::string& batch_dire
   for (;;) {
     const auto batch = book_.find_batch(batch_directory);
     if (!batch) return {};
+    const auto forgettable = book_.check_forgettable(*batch);
+    if (!forgettable) {
+      const bool is_unfinished = forgettable.error().code == ErrorCode::fix_request;
+      if (is_unfinished && lose_if_removed(pool_of(*batch))) continue;
+      return forgettable;
+    }
     const auto pool = std::find_if(pools_.begin(), pools_.end(), [&](const auto& p) { return p->batch == *batch; });
-    if (auto good = book_.check_forgettable(*batch); !good) return good;
     const bool has_workers = pool != pools_.end() && !(*pool)->workers.empty();
     if (!has_workers && !book_.is_pinned(*batch)) {
       drop_idle_pools();

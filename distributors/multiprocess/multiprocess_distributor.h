@@ -62,8 +62,16 @@ class MultiprocessDistributor final : public LocalDistributor {
   void on_records(WorkerLink& worker, const wire::Records& records);
   void on_returned(WorkerLink& worker, const wire::Returned& returned);
   void on_closed(WorkerLink& worker, const std::string& why);
+  void on_notice(WorkerLink& worker, const wire::Notice& notice);
   void await_death(std::shared_ptr<WorkerLink> worker, int waited_ms);
   Result<void> bury(WorkerLink& worker);
+  void take_from_pool(Pool& pool, WorkerLink& worker);
+  void resume_events();
+  void give_up(Pool& pool, const std::string& why);
+  void lose_batch(Pool& pool, const std::string& why);
+  /// True: another batch is at its path now, or none.
+  bool lose_if_removed(Pool& pool);
+  std::string id_of(std::uint64_t key) const;
   void listen_for_heartbeats();
   void hand(WorkerLink& worker, RunBook::Found task);
   void take_off(WorkerLink& worker, RunBook::Found task);
@@ -99,8 +107,7 @@ class MultiprocessDistributor final : public LocalDistributor {
   std::map<Shape, std::uint64_t> handed_shapes_;  // tasks handed out and not ended
   std::uint64_t reserved_cores_ = 0;
   std::uint64_t reserved_memory_ = 0;
-  std::uint64_t served_ = 0;           // tasks handed out so far
-  std::uint32_t deaths_in_a_row_ = 0;  // of worker nodes, without a task ended between
+  std::uint64_t served_ = 0;  // tasks handed out so far
   Spawner spawner_;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Worker nodes: started, adopted, listened to, buried.
+// Worker nodes: started, adopted, listened to.
 #include "distributors/multiprocess/pool.h"
 
 #include <dirent.h>
@@ -24,25 +24,8 @@ namespace asio = boost::asio;
 using Clock = std::chrono::steady_clock;
 
 namespace {
-constexpr std::uint32_t kMostDeathsInARow = 5;
-constexpr int kDeathPollMs = 5;
-constexpr int kLateDeathPollMs = 500;
-constexpr int kLongDeathMs = 15'000;
 constexpr std::int64_t kFewestSilentBeats = 12;
 constexpr std::chrono::milliseconds kShortestSilence{10'000};
-
-// Of the end of a text file; empty if there is none.
-std::string last_line(const std::string& path) {
-  constexpr off_t kMostBytes = 4096;
-  const Fd file = open_regular(path, O_RDONLY);
-  struct stat info {};
-  if (!file || ::fstat(file.get(), &info) != 0) return {};
-  std::string text(static_cast<std::size_t>(std::min(info.st_size, kMostBytes)), '\0');
-  const ssize_t n = pread_all(file.get(), text.data(), text.size(), info.st_size - static_cast<off_t>(text.size()));
-  text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text.substr(text.rfind('\n') + 1);
-}
 }  // namespace
 
 Pool& MultiprocessDistributor::pool_of(std::uint32_t batch) {
@@ -232,17 +215,30 @@ void MultiprocessDistributor::on_message(WorkerLink& worker, wire::Message messa
   } else if (auto* returned = std::get_if<wire::Returned>(&message)) {
     on_returned(worker, *returned);
   } else if (auto* notice = std::get_if<wire::Notice>(&message)) {
-    worker.trouble = notice->kind == wire::Notice::Kind::space_again ? "" : notice->text;
-    if (notice->kind == wire::Notice::Kind::slot_broken && ++worker.broken_slots >= worker.slot_count) {
-      set_blocked(notice->text);
-    } else if (notice->kind == wire::Notice::Kind::ledger_gone) {
-      blocked_ = notice->text;
-      book_.events().interrupt(Error{ErrorCode::gone, notice->text});
-    } else if (notice->kind == wire::Notice::Kind::out_of_space) {
-      book_.events().interrupt(Error{ErrorCode::retry_later, notice->text});
-    } else if (notice->kind == wire::Notice::Kind::space_again) {
-      book_.events().resume();
-    }
+    on_notice(worker, *notice);
+  }
+}
+
+void MultiprocessDistributor::on_notice(WorkerLink& worker, const wire::Notice& notice) {
+  Pool& pool = pool_of(worker.batch);
+  worker.trouble = notice.kind == wire::Notice::Kind::space_again ? "" : notice.text;
+  switch (notice.kind) {
+    case wire::Notice::Kind::slot_broken:
+      // One without a slot is of no use. If others like it are not either, its batch is given up.
+      if (++worker.broken_slots < worker.slot_count || lose_if_removed(pool) || worker.leaving) return;
+      if (is_alive({static_cast<pid_t>(worker.pid), worker.start_ticks})) {
+        ::kill(static_cast<pid_t>(worker.pid), SIGKILL);
+      }
+      return;
+    case wire::Notice::Kind::ledger_gone:
+      return lose_batch(pool, notice.text);
+    case wire::Notice::Kind::out_of_space:
+      if (lose_if_removed(pool)) return;
+      worker.is_short = true;
+      return book_.events().interrupt(Error{ErrorCode::retry_later, notice.text});
+    case wire::Notice::Kind::space_again:
+      worker.is_short = false;
+      return resume_events();
   }
 }
 
@@ -279,6 +275,11 @@ void MultiprocessDistributor::put_back(Pool& pool, RunBook::Found task) {
     return;
   }
   cell.phase = TaskPhase::queued;
+  if (!book_.batch(pool.batch).blocked.empty()) {
+    book_.drop(task, ExitClass::preempted);
+    pool.note_ends(1);
+    return;
+  }
   if (life_ == Life::running) pool.pending.put_back(entry.submission.priority, entry.submission.number, task);
 }
 
@@ -288,7 +289,7 @@ void MultiprocessDistributor::on_records(WorkerLink& worker, const wire::Records
   for (const RunBook::Found& task : ended) take_off(worker, task);
   pool.note_ends(ended.size());
   if (!ended.empty()) {
-    deaths_in_a_row_ = 0;
+    pool.deaths_in_a_row = 0;
     const auto now = Clock::now();
     const double seconds = std::max(1e-3, std::chrono::duration<double>(now - pool.last_end).count());
     const double rate = static_cast<double>(ended.size()) / seconds;
@@ -327,119 +328,6 @@ void MultiprocessDistributor::on_closed(WorkerLink& worker, const std::string& w
   }
 }
 
-// A closed connection is no proof: the worker node and its guards must be gone before their files are believed
-// complete. However long that takes: what cannot be ended may still write.
-// By value: burying takes the worker node off the list in which the caller has found it.
-// NOLINTNEXTLINE(performance-unnecessary-value-param)
-void MultiprocessDistributor::await_death(std::shared_ptr<WorkerLink> worker, int waited_ms) {
-  if (!worker->is_reaped) {
-    bool gone = false;
-    if (worker->child) {
-      int status = 0;
-      gone = ::waitpid(static_cast<pid_t>(worker->pid), &status, WNOHANG) != 0;
-    } else {
-      gone = !is_alive({static_cast<pid_t>(worker->pid), worker->start_ticks});
-    }
-    worker->is_reaped = gone;
-    if (!gone && waited_ms > 1000) ::kill(static_cast<pid_t>(worker->pid), SIGKILL);  // it closed its connection, stays
-  }
-  std::int64_t living_guard = 0;
-  for (const wire::SlotState& slot : worker->slots) {
-    if (!is_alive({static_cast<pid_t>(slot.guard_pid), slot.guard_start_ticks})) continue;
-    living_guard = slot.guard_pid;
-    if (waited_ms > 1000) ::kill(static_cast<pid_t>(slot.guard_pid), SIGCONT);  // its task may have stopped it
-  }
-  Result<void> buried;
-  if (!worker->is_reaped || living_guard != 0) {
-    buried = fail(ErrorCode::retry_later, "process " + std::to_string(living_guard != 0 ? living_guard : worker->pid) +
-                                              " of a worker node that is gone does not end; what it runs is not known");
-  } else {
-    buried = bury(*worker);
-    if (buried) return;
-  }
-  if (waited_ms > kLongDeathMs && worker->trouble_told != buried.error().message) {
-    worker->trouble_told = worker->trouble = buried.error().message;
-    book_.events().interrupt(Error{ErrorCode::retry_later, worker->trouble});
-  }
-  // From then on this is only about what the system refuses now and then, or about what cannot be ended.
-  const int pause_ms = waited_ms > kLongDeathMs ? kLateDeathPollMs : kDeathPollMs;
-  auto timer = std::make_shared<asio::steady_timer>(io_, std::chrono::milliseconds(pause_ms));
-  timer->async_wait([this, worker, waited_ms, pause_ms, timer](const boost::system::error_code& error) {
-    if (error) return;
-    std::lock_guard lock(mutex_);
-    await_death(worker, waited_ms + pause_ms);
-    changed_.notify_all();
-  });
-}
-
-// Settles what a dead worker node had in hand. On an error nothing has been decided, and it is to be called again.
-Result<void> MultiprocessDistributor::bury(WorkerLink& worker) {
-  Pool& pool = pool_of(worker.batch);
-  const BatchDirectory& batch = book_.batch(worker.batch).directory;
-  std::vector<std::uint64_t> open(worker.handed.begin(), worker.handed.end());
-  bool clean = true;
-  if (!open.empty()) {
-    // A guard that was started after the greeting is known from the records only.
-    auto sessions = sessions_of(batch, living_pids(worker.batch));
-    if (!sessions) return fail(sessions.error());
-    if (sessions->state == Sessions::State::alive) return fail(ErrorCode::retry_later, sessions->text);
-    // Guards that were killed together with it could not end their trees.
-    std::vector<std::string> ids;
-    for (std::uint64_t key : open) {
-      const auto task = task_of_key(key);
-      ids.push_back(book_.entry(task.entry).ids.id_of(task.step));
-    }
-    clean = worker.leaving || (end_marked(ids) && end_groups(batch));
-  }
-  std::vector<std::string> writers;
-  for (const wire::SlotState& slot : worker.slots) writers.push_back(slot.writer);
-  auto taken = book_.take_files(worker.batch, open.empty() ? std::vector<std::string>() : writers);
-  if (!taken) return fail(taken.error());
-  for (const RunBook::Found& task : *taken) take_off(worker, task);
-  pool.note_ends(taken->size());
-
-  std::vector<RunKey> lost;
-  for (std::uint64_t key : open) {
-    const auto task = task_of_key(key);
-    const RunBook::Entry& entry = book_.entry(task.entry);
-    const RunBook::Cell& cell = entry.cells[entry.index_of(task.step)];
-    if (cell.phase != TaskPhase::running) continue;
-    lost.push_back({static_cast<std::uint32_t>(task.step), entry.submission.number, cell.restart});
-  }
-  if (!lost.empty()) {
-    auto recorded = record_lost(batch, lost,
-                                "its worker node (pid " + std::to_string(worker.pid) +
-                                    ") and its guard are gone and left no record of its end" +
-                                    (clean ? "; no process of it is left" : "; a process of it cannot be ended"));
-    if (!recorded) return fail(recorded.error().with_context("the end of a lost run cannot be recorded"));
-    auto ends = book_.take_files(worker.batch, {*recorded});
-    if (!ends) return fail(ends.error());
-    pool.note_ends(ends->size());
-  }
-  for (std::uint64_t key : open) {
-    const auto task = task_of_key(key);
-    take_off(worker, task);
-    put_back(pool, task);
-  }
-  if (!worker.trouble_told.empty()) book_.events().resume();
-  if (!worker.socket_path.empty()) ::unlink(worker.socket_path.c_str());
-  const bool wanted = !worker.leaving && life_ == Life::running;
-  const std::string trouble = worker.trouble;
-  pool.workers.erase(std::find_if(pool.workers.begin(), pool.workers.end(),
-                                  [&](const auto& known) { return known.get() == &worker; }));
-  if (wanted && pool.unfinished > 0) {
-    if (++deaths_in_a_row_ >= kMostDeathsInARow) {
-      const std::string last = last_line(batch.path() + "/worker.log");
-      set_blocked("worker nodes cannot be kept running (" + (last.empty() ? trouble : last) + "); see " + batch.path() +
-                  "/worker.log");
-      return {};
-    }
-    if (auto started = ensure_workers(pool); !started) set_blocked(started.error().message);
-  }
-  schedule_pump();
-  return {};
-}
-
 // Hears of worker nodes that say nothing. Counted by this timer, not by the clock: after this process was stopped
 // itself, what they said meanwhile is read first.
 void MultiprocessDistributor::listen_for_heartbeats() {
@@ -462,11 +350,6 @@ void MultiprocessDistributor::listen_for_heartbeats() {
     }
     listen_for_heartbeats();
   });
-}
-
-void MultiprocessDistributor::set_blocked(const std::string& why) {
-  blocked_ = why;
-  book_.events().interrupt(Error{ErrorCode::gave_up, why});
 }
 
 // ---- adoption -----------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ struct WorkerLink {
   std::uint64_t cores_handed = 0;            // of those
   std::vector<RunKey> adopted;               // what it ran when it answered the greeting
   std::int64_t silent_beats = 0;             // of the driver's timer since its last message
+  bool is_short = false;                     // of what passes: room, descriptors, processes
   bool is_reaped = false;                    // its process has ended
   std::string trouble;                       // last notice that still holds
   std::string trouble_told;                  // of what keeps it from being buried
@@ -52,7 +53,9 @@ struct Pool {
   std::vector<std::shared_ptr<WorkerLink>> workers;
   PendingTasks pending;
   std::uint64_t unfinished = 0;
-  std::uint64_t last_served = 0;  // when it last got a slot, as a number that grows
+  std::uint32_t deaths_in_a_row = 0;  // of its worker nodes, without a task ended between
+  bool is_lost = false;               // its directory was removed
+  std::uint64_t last_served = 0;      // when it last got a slot, as a number that grows
   std::int32_t lowest_ahead = std::numeric_limits<std::int32_t>::max();  // priority of what may wait at worker nodes
   double ends_per_second = 0;                                            // smoothed
   std::chrono::steady_clock::time_point last_end{};

@@ -183,7 +183,7 @@ MultiprocessDistributor::Handed MultiprocessDistributor::hand_next(Line& line, b
     line.is_prepared = true;
     retire_idle_pools(pool);
     if (auto ready = ensure_workers(pool); !ready && pool.workers.empty()) {
-      set_blocked(ready.error().message);
+      give_up(pool, ready.error().message);
       return Handed::unable;
     }
   }

@@ -102,19 +102,23 @@ Result<void> SequentialDistributor::ready_node(std::uint32_t batch) {
     current_.reset();
     changed_.notify_all();
   };
-  handler.notice = [this](const wire::Notice& notice) {
+  handler.notice = [this, batch](const wire::Notice& notice) {
     std::lock_guard lock(mutex_);
-    if (notice.kind == wire::Notice::Kind::space_again) {
-      node_trouble_.clear();
-      book_.events().resume();
-      return;
+    node_trouble_ = notice.kind == wire::Notice::Kind::space_again ? "" : notice.text;
+    switch (notice.kind) {
+      case wire::Notice::Kind::space_again:
+        book_.events().resume();
+        break;
+      case wire::Notice::Kind::out_of_space:
+        book_.events().interrupt(Error{ErrorCode::retry_later, notice.text});
+        break;
+      case wire::Notice::Kind::slot_broken:
+        give_up(batch, notice.text, ExitClass::preempted);
+        break;
+      case wire::Notice::Kind::ledger_gone:
+        give_up(batch, notice.text, ExitClass::lost);
+        break;
     }
-    node_trouble_ = notice.text;
-    const bool passes = notice.kind == wire::Notice::Kind::out_of_space;
-    const bool gone = notice.kind == wire::Notice::Kind::ledger_gone;
-    if (!passes) blocked_ = notice.text;
-    const ErrorCode code = passes ? ErrorCode::retry_later : gone ? ErrorCode::gone : ErrorCode::gave_up;
-    book_.events().interrupt(Error{code, notice.text});
     changed_.notify_all();
   };
   io_.restart();
@@ -135,6 +139,13 @@ Result<void> SequentialDistributor::ready_node(std::uint32_t batch) {
     book_.events().resume();
   }
   return {};
+}
+
+// Of this batch nothing runs any more; the next one gets a worker node of its own.
+void SequentialDistributor::give_up(std::uint32_t batch, const std::string& why, ExitClass exit_class) {
+  block_batch(batch, why, exit_class, [](const RunBook::Cell&) { return true; });
+  node_trouble_.clear();
+  book_.events().resume();
 }
 
 void SequentialDistributor::close_node(std::chrono::milliseconds grace) {
@@ -199,6 +210,7 @@ Result<SubmittedIds> SequentialDistributor::submit(const Submission& submission)
     changed_.wait(lock, [&] { return book_.entry(*known).unfinished == 0 || life_ != Life::running; });
     return book_.entry(*known).ids;
   }
+  if (auto good = check_blocked(submission.batch_directory); !good) return fail(good.error());
   if (auto fit = check_resources(submission); !fit) return fail(fit.error());
   auto added = take_up(submission);
   if (!added) return fail(added.error());
@@ -229,11 +241,11 @@ Result<SubmittedIds> SequentialDistributor::submit(const Submission& submission)
       continue;
     }
     // Nothing of it has started (or what has started is recorded): the rest waits in the ledger.
-    book_.events().interrupt(ready.error());
     if (ready.error().code != ErrorCode::retry_later) {
-      blocked_ = ready.error().message;
+      give_up(batch, ready.error().message, ExitClass::preempted);
       continue;
     }
+    book_.events().interrupt(ready.error());
     node_trouble_ = ready.error().message;
     changed_.notify_all();
     changed_.wait_for(lock, pause, [this] { return life_ != Life::running; });

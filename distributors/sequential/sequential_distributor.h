@@ -34,6 +34,7 @@ class SequentialDistributor final : public LocalDistributor {
 
   Result<void> usable(const char* what) const;
   Result<void> ready_node(std::uint32_t batch);
+  void give_up(std::uint32_t batch, const std::string& why, ExitClass exit_class);
   void close_node(std::chrono::milliseconds grace);
   void run_step(RunBook::Found task);
 

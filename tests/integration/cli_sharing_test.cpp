@@ -39,6 +39,15 @@ std::string explained(const Cli& cli, const std::string& id) {
   return cli.must(0, {"explain", id}).out;
 }
 
+// Until the driver has written it into its log; each look waits for a program.
+void await_log(const BackgroundCli& cli, const std::string& text) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (cli.log().find(text) == std::string::npos) {
+    if (std::chrono::steady_clock::now() > until) FAIL("the log says nothing of it:\n" << cli.log());
+    cli.must(0, {"list"});
+  }
+}
+
 // How many of the tasks ran at once, by what the ledgers say; ends come before starts of the same microsecond.
 int most_at_once(const Cli& cli, const std::vector<std::string>& ids) {
   std::map<std::pair<std::string, int>, int> changes;
@@ -173,6 +182,91 @@ TEST_CASE("a batch that the background driver runs is removed once that has left
   cli.must(0, {"wait", id});
   cli.must(0, {"remove", id});
   CHECK_FALSE(fs::exists(cli.state_home() + "/allot/batches/" + id));
+}
+
+TEST_CASE("a batch that is removed while it runs stops no other one, and its path may be used again") {
+  for (const std::string plugin : {"multiprocess", "sequential"}) {
+    CAPTURE(plugin);
+    BackgroundCli cli;
+    cli.write("c.toml", "plugin = \"" + plugin + "\"\n");
+    for (const char* gate : {"ready", "end", "gate"}) cli.make_gate(gate);
+    const auto submit = [&cli](std::vector<std::string> words, const std::string& input = {}) {
+      words.insert(words.begin(), {"--cluster", "./c.toml"});
+      cli.submit(words, input);
+    };
+    submit({"--batch-dir", "removed", "--lines", "-"}, "echo x > ready; cat end\ntrue\n");
+    CHECK(read_file(cli.path("ready")).value() == "x\n");
+    submit({"--batch-dir", "stays", "--lines", "-"}, "cat gate; echo 0 >> effects\necho 1 >> effects\n");
+    const auto pid = cli.driver();
+    REQUIRE(pid);
+    fs::remove_all(cli.path("removed"));
+    cli.release("end");
+    await_log(cli, "was removed while tasks ran");
+    // Another one at its path is driven beside the one that stays.
+    submit({"--batch-dir", "removed", "--", "true"});
+    cli.release("gate");
+    cli.must(0, {"wait", "./removed"});
+    cli.must(0, {"wait", "./stays"});
+    CHECK(lines_of(cli.path("effects")).size() == 2);
+    for (const char* batch : {"./removed", "./stays"}) CHECK(cli.status(batch)["driver"]["pid"] == *pid);
+    CHECK(BackgroundCli::wait_for_end(*pid));
+    CHECK(cli.queue().empty());
+  }
+}
+
+TEST_CASE("a batch whose worker nodes cannot go on, because it removes itself, stops no other one") {
+  BackgroundCli cli;
+  cli.make_gate("ready");
+  cli.make_gate("gate");
+  cli.submit({"--batch-dir", "stays", "--lines", "-"}, "echo x > ready; cat gate\ntrue\n");
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  const auto pid = cli.driver();
+  REQUIRE(pid);
+  cli.submit({"--batch-dir", "removed", "--array", "50", "--", "sh", "-c", "rm -rf \"$ALLOT_BATCH_DIR\""});
+  await_log(cli, "was removed while tasks ran");
+  for (int i = 0; i < 3; ++i) {
+    const std::string fresh = cli.submit({"--", "true"});
+    cli.must(0, {"wait", fresh});
+    CHECK(cli.status(fresh)["driver"]["pid"] == *pid);
+  }
+  cli.release("gate");
+  cli.must(0, {"wait", "./stays"});
+  CHECK(cli.status("./stays")["driver"]["pid"] == *pid);
+}
+
+TEST_CASE("a path is used by one batch after the other while one driver has them all") {
+  BackgroundCli cli;
+  cli.make_gate("ready");
+  cli.make_gate("gate");
+  const std::string keeps = cli.submit({"--lines", "-"}, "echo x > ready; cat gate\n");
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  for (int i = 0; i < 8; ++i) {
+    CAPTURE(i);
+    cli.submit({"--batch-dir", "again", "--", "true"});
+    cli.must(0, {"wait", "./again"});
+    fs::remove_all(cli.path("again"));
+    cli.submit({"--batch-dir", "again", "--", "sleep", "60"});
+    cli.must(0, {"cancel", "./again"});
+    fs::remove_all(cli.path("again"));
+  }
+  cli.release("gate");
+  cli.must(0, {"wait", keeps});
+}
+
+TEST_CASE("an entry of the queue whose batch was removed is not taken for the batch at its path") {
+  BackgroundCli cli;
+  cli.must(0, {"run", "-q", "--batch-dir", "b", "--", "true"});
+  const std::string removed = cli.status("./b")["id"];
+  fs::remove_all(cli.path("b"));
+  cli.make_gate("ready");
+  cli.make_gate("gate");
+  cli.put_into_queue(removed, cli.path("b"));
+  cli.submit({"--batch-dir", "b", "--lines", "-"}, "echo x > ready; cat gate\n");
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  await_log(cli, removed + ": " + cli.path("b") + ": the batch was removed, and another one is there");
+  cli.release("gate");
+  cli.must(0, {"wait", "./b"});
+  CHECK(cli.tasks("./b").at(0)["attempt"] == 1);
 }
 
 }  // namespace allot::test

@@ -3,6 +3,7 @@
 #include "engine/batch_run.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -459,6 +460,21 @@ TEST_CASE("a batch that another driver has taken is left without a word in its l
   REQUIRE(result.trouble);
   CHECK(result.trouble->message.find("has taken the batch over") != std::string::npos);
   CHECK(records_of<EndedRecord>(batch).empty());
+}
+
+TEST_CASE("a batch that was removed is left, even if no task of it ends") {
+  DrivenBatch batch(plain_tasks(2));
+  batch.settings.fence_interval = std::chrono::milliseconds(20);
+  FakeCluster cluster(1);
+  cluster.outlives_stop = true;  // it writes nothing where nothing is
+  cluster.behaviour = [](const FakeTask&) { return fake_goes_on(); };
+  batch.observer.on_progress = [&](const BatchProgress& progress) {
+    if (progress.running > 0) std::filesystem::remove_all(batch.directory().path());
+  };
+  const BatchResult result = batch.run(cluster);
+  REQUIRE(result.trouble);
+  CHECK(result.trouble->code == ErrorCode::gone);
+  CHECK(result.trouble->message.find("was removed while tasks ran") != std::string::npos);
 }
 
 }  // namespace allot::test
