@@ -43,7 +43,6 @@ class BatchRun : private BatchFields {
   bool wants_room(Clock::time_point now) const;        ///< advance() would submit something now, if there is room
   void set_room(std::uint64_t room) { room_ = room; }  ///< tasks that the cluster takes until the next advance()
   bool check_ledger();                                 ///< false: the batch was removed, and is over
-
   // What the driver hears.
   void take_event(const Event& event);
   void take_answer(std::uint32_t submission, Result<SubmittedIds> ids);
