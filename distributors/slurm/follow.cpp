@@ -65,23 +65,28 @@ void SlurmDistributor::follow_records() {
 }
 
 void SlurmDistributor::read_records() {
-  std::map<std::uint32_t, std::pair<std::string, std::shared_ptr<void>>> batches;
+  struct Place {
+    std::string id, path;
+    std::shared_ptr<void> pin;
+  };
+  std::map<std::uint32_t, Place> batches;
   {
     std::lock_guard lock(mutex_);
     for (const auto& [entry, job] : jobs_) {
       const RunBook::Entry& known = book_.entry(entry);
       if (known.unfinished == 0 || batches.count(known.batch) != 0) continue;
-      batches.emplace(known.batch, std::pair(book_.batch(known.batch).directory.path(), book_.pin(known.batch)));
+      const BatchDirectory& directory = book_.batch(known.batch).directory;
+      batches.emplace(known.batch, Place{directory.info().batch_id, directory.path(), book_.pin(known.batch)});
     }
     std::erase_if(followers_, [&](const auto& item) {
       return read_again_.count(item.first) != 0 || std::none_of(batches.begin(), batches.end(), [&](const auto& batch) {
-               return batch.second.first == item.first;
+               return batch.second.id == item.first;
              });
     });
     read_again_.clear();
   }
   for (const auto& [batch, place] : batches) {
-    auto [follower, added] = followers_.try_emplace(place.first, place.first);
+    auto [follower, added] = followers_.try_emplace(place.id, place.path);
     auto news = follower->second.look();
     std::lock_guard lock(mutex_);
     if (!news) {

@@ -100,8 +100,8 @@ class SlurmDistributor final : public BookDistributor {
   Life life_ = Life::created;
   Site site_;
   std::map<std::uint32_t, NativeJob> jobs_;          // by entry
-  std::map<std::string, RecordFollower> followers_;  // by the batch's path; the records thread's alone
-  std::set<std::string> read_again_;                 // paths of batches of which more is to be told from the start
+  std::map<std::string, RecordFollower> followers_;  // by the batch's id; the records thread's alone
+  std::set<std::string> read_again_;                 // ids of batches of which more is to be told from the start
   std::thread records_thread_, controller_thread_;
   std::condition_variable record_time_, poll_time_;
   bool is_record_time_ = false, is_poll_time_ = false;

@@ -439,7 +439,7 @@ Result<Reconciliation> SlurmDistributor::reconcile(const std::string& batch_dire
   const std::uint32_t id = *sending->job_id;
   take_job(added->first, std::move(*sending));
   // What was told of this batch before this submission was known here was told to nobody.
-  read_again_.insert(batch.path());
+  read_again_.insert(batch.info().batch_id);
   lock.unlock();
   if (auto accepted = accept(added->first, id); !accepted) return fail(accepted.error());
   return answer;
