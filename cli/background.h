@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/signal_stop.h"
 #include "cli/verb.h"
 #include "engine/background_queue.h"
 #include "ledger/batch_directory.h"
@@ -29,15 +30,16 @@ struct BackgroundOptions {
 /// --driver-idle. Errors: fix_request.
 Result<std::chrono::milliseconds> parse_idle(const std::string& text);
 
-/// Of a batch that this process drives: records `decisions`, and that it leaves; then leave_to_background().
+/// Tells why a batch was not handed over; the exit status: that of the signal, if one was taken.
+int tell_no_hand_over(const Error& error, const SignalStop& stop);
+
+/// Of a batch that this process drives: records `decisions`, puts it into the queue of its cluster, records that it
+/// leaves, and sees to it that a driver lives which has been told. `idle`: how long a driver that is started here stays
+/// without a batch. A signal (SignalStop) ends the waiting for the driver. Errors say whether the batch is in the
+/// queue.
 Result<void> hand_over(const BatchDirectory& batch, const DriverIdentity& driver, const std::vector<Record>& decisions,
                        std::chrono::milliseconds idle);
 /// What can be done with a batch that was handed over, for people.
 std::string handed_over_text(const BatchDirectory& batch);
-
-/// Puts the batch into the queue of its cluster, and sees to it that a driver lives which has been told. `idle`: how
-/// long a driver that is started here stays without a batch. When it fails the batch is in the queue, if it says so.
-Result<void> leave_to_background(const std::string& cluster, const BatchDirectory& batch,
-                                 std::chrono::milliseconds idle);
 
 }  // namespace allot::cli

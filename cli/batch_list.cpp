@@ -110,7 +110,12 @@ std::uint64_t record_bytes(const ListedBatch& listed) {
 }
 
 void count_tasks(ListedBatch& listed) {
-  const auto fold = Fold::load(*listed.batch);
+  auto fold = load_fold(*listed.batch, listed.holder);
+  // It was alive when it was looked at, before its records were read.
+  if (fold && fold->ended() && listed.holder.state == Holder::State::alive) {
+    if (auto now = DriverWatch(*listed.batch).look()) listed.holder = std::move(*now);
+    if (listed.holder.goes_on) fold = load_fold(*listed.batch, listed.holder);
+  }
   if (!fold) {
     listed.trouble = fold.error().message;
     return;
@@ -122,10 +127,6 @@ void count_tasks(ListedBatch& listed) {
   listed.tasks = fold->size() + fold->missing_steps();
   counts.unfinished = listed.tasks - counts.done - counts.failed - counts.abandoned;
   listed.counts = counts;
-  // It was alive when it was looked at, before its records were read.
-  if (fold->ended() && listed.holder.state == Holder::State::alive) {
-    if (auto now = DriverWatch(*listed.batch).look()) listed.holder = std::move(*now);
-  }
   if (fold->missing_steps() > 0) {
     listed.trouble = listed.path + ": damaged: " + std::to_string(fold->missing_steps()) + " of the batch's " +
                      std::to_string(listed.tasks) + " tasks are missing";

@@ -9,9 +9,12 @@
 
 #include "cli/batch_request.h"
 #include "cli/console.h"
+#include "cli/driver_watch.h"
 #include "cli/progress_display.h"
 #include "cli/summary.h"
 #include "engine/control_desk.h"
+#include "engine/driver_log.h"
+#include "engine/recovery.h"
 
 namespace allot::cli {
 namespace {
@@ -109,6 +112,19 @@ class CancelVerb final : public Verb {
     for (auto& helper : helpers) helper.join();
   }
 
+  // Tasks that have ended, and that the next driver of the background is not to run again now.
+  static CancelledRecord to_be_run_again(const BatchDirectory& batch, const Fold& fold,
+                                         const TaskSelection& selection) {
+    CancelledRecord record;
+    record.at_ns = unix_nanoseconds();
+    const auto holder = DriverWatch(batch).look();
+    if (!holder || !holder->goes_on || !selection.waiting) return record;
+    for (std::uint64_t step = 0; step < fold.size(); ++step) {
+      if (selection.contains(step) && runs_again(fold.task(step), true)) record.steps.append(step);
+    }
+    return record;
+  }
+
   // Nobody drives the batch: this process does, as long as it takes to end what is to be ended.
   static void cancel_here(Services& services, const TaskSelection& selection, std::chrono::milliseconds grace,
                           SignalStop& stop, Cancelled& one) {
@@ -118,6 +134,7 @@ class CancelVerb final : public Verb {
       one.error = fold.error();
       return;
     }
+    CancelledRecord again = to_be_run_again(batch, *fold, selection);
     const auto open =
         fold->count(TaskState::waiting) + fold->count(TaskState::queued) + fold->count(TaskState::running);
     CancelCount count;
@@ -136,9 +153,12 @@ class CancelVerb final : public Verb {
       RecoveryRequest request;
       request.leave_others = true;
       ProgressDisplay display(ProgressDisplay::Mode::quiet, {});
-      const auto result = drive_quietly(
-          taken->parts, batch, taken->driver, grace, stop, display,
-          {begin_again(taken->previous, request), [&](BatchRun& run) { count = run.cancel(selection, grace); }});
+      const auto result = drive_quietly(taken->parts, batch, taken->driver, grace, stop, display,
+                                        {[&](const DriverContext& context) {
+                                           if (!again.steps.empty()) context.log.note(again);
+                                           return begin_again(taken->previous, request)(context);
+                                         },
+                                         [&](BatchRun& run) { count = run.cancel(selection, grace); }});
       if (!result) {
         one.error = result.error();
         return;
@@ -147,7 +167,14 @@ class CancelVerb final : public Verb {
       const auto after = Fold::load(batch);
       if (after) left = after->count(TaskState::queued) + after->count(TaskState::running);
       left = std::min(left, count.asked);
+    } else if (!again.steps.empty()) {
+      if (auto recorded = record_without_driving(batch, {again}); !recorded) {
+        one.error = recorded.error();
+        return;
+      }
     }
+    count.withdrawn += again.steps.size();
+    count.ended -= std::min<std::uint64_t>(count.ended, again.steps.size());
     one.reply = {
         {"withdrawn", count.withdrawn}, {"ended", count.asked - left}, {"had_ended", count.ended}, {"left", left}};
   }

@@ -8,6 +8,7 @@
 #include "cli/console.h"
 #include "cli/summary.h"
 #include "engine/driver_context.h"
+#include "engine/recovery.h"
 #include "engine/script_batch.h"
 #include "ledger/record_file.h"
 #include "ledger/writer_name.h"
@@ -85,6 +86,12 @@ std::string resume_text(const BatchDirectory& batch, const Holder& holder) {
                      queue ? " (" + queue->log_path() + " may say why)" : "", resume);
 }
 
+Result<Fold> load_fold(const BatchDirectory& batch, const Holder& holder) {
+  auto fold = Fold::load(batch);
+  if (fold && holder.goes_on) fold->reopen([](const FoldedTask& task) { return runs_again(task, true); });
+  return fold;
+}
+
 nlohmann::ordered_json driver_json(const Holder& holder) {
   using Json = nlohmann::ordered_json;
   const auto& driver = holder.driver;
@@ -110,7 +117,7 @@ Result<Holder> DriverWatch::look() {
 }
 
 // Whether a driver of the background is to take the batch up. False: one has done so meanwhile.
-Result<bool> DriverWatch::look_at_background(Holder& holder) const {
+Result<bool> DriverWatch::look_at_background(Holder& holder) {
   const bool is_handed = is_handed_over();
   if (holder.driver->host != host_name()) {
     if (is_handed) holder.state = State::waiting;
@@ -123,8 +130,16 @@ Result<bool> DriverWatch::look_at_background(Holder& holder) const {
   holder.is_in_queue = queue->contains(batch_.info().batch_id);
   if (holder.is_in_queue) holder.background = queue->driver();
   // One that was killed, or told to leave, has left its batches in the queue for the next one.
-  const bool is_left_over = !is_handed && (holder.state == State::gone || reason_ != kAllEnded) && holder.background &&
-                            *holder.background != holder.process();
+  holder.goes_on = holder.is_in_queue && (holder.state == State::gone || reason_ != kAllEnded);
+  const bool is_its_driver = holder.background && *holder.background == holder.process();
+  const bool is_leaving = is_its_driver && reason_ == kStopped;
+  if (is_leaving) holder.background.reset();  // it begins with nothing any more
+  bool is_left_over = !is_handed && holder.goes_on;
+  if (is_left_over && !holder.background) {
+    is_left_over = holder.state == State::left && has_work(holder);
+  } else if (is_its_driver) {
+    is_left_over = false;  // it has given the batch up, and does not begin with it again by itself
+  }
   if (is_handing || (is_handed && holder.is_in_queue) || is_left_over) {
     holder.state = State::waiting;
   } else if (is_handed) {
@@ -134,6 +149,17 @@ Result<bool> DriverWatch::look_at_background(Holder& holder) const {
     holder.is_dropped = true;
   }
   return true;
+}
+
+// What cannot be read is told by whoever reads it next.
+bool DriverWatch::has_work(const Holder& holder) {
+  if (!has_work_) {
+    const auto fold = load_fold(batch_, holder);
+    const std::uint64_t ended =
+        fold ? fold->count(TaskState::done) + fold->count(TaskState::failed) + fold->count(TaskState::abandoned) : 0;
+    has_work_ = fold && ended < fold->size() + fold->missing_steps();
+  }
+  return *has_work_;
 }
 
 Result<Holder> DriverWatch::look_at_driver() {
@@ -160,6 +186,7 @@ Result<void> DriverWatch::read_records(std::uint64_t epoch) {
     epoch_ = epoch;
     read_to_ = 0;
     has_left_ = false;
+    has_work_.reset();
   }
   const auto report = scan_record_file(batch_.record_path(driver_writer_name(epoch)), read_to_,
                                        [this](const DecodedRecord& decoded, std::uint64_t) {

@@ -24,6 +24,9 @@ std::string waiting_text(const BatchDirectory& batch, const Holder& holder);
 std::optional<std::string> script_text(const BatchDirectory& batch, const Holder& holder);
 /// How a batch goes on whose driver has left it or is gone: "allot resume 06ecx1 finishes it".
 std::string resume_text(const BatchDirectory& batch, const Holder& holder);
+/// The records of a batch as the driver reads them that is to go on with it: what that runs again of its own accord
+/// waits, although its last run has ended. Of a batch that is for nobody they are as they stand. Errors: Fold::load().
+Result<Fold> load_fold(const BatchDirectory& batch, const Holder& holder);
 /// The object "driver" of docs/json.md.
 nlohmann::ordered_json driver_json(const Holder& holder);
 
@@ -42,7 +45,8 @@ class DriverWatch {
  private:
   bool is_handed_over() const { return has_left_ && reason_ == kHandedOver; }
   Result<Holder> look_at_driver();
-  Result<bool> look_at_background(Holder& holder) const;
+  Result<bool> look_at_background(Holder& holder);
+  bool has_work(const Holder& holder);
   Result<void> read_records(std::uint64_t epoch);
 
   BatchDirectory batch_;
@@ -51,6 +55,7 @@ class DriverWatch {
   bool has_left_ = false;
   std::string reason_;
   std::int64_t left_ns_ = 0;
+  std::optional<bool> has_work_;  // of the epoch, once it was asked for
 };
 
 }  // namespace allot::cli

@@ -70,7 +70,7 @@ class ExplainVerb final : public Verb {
                                      std::vector<Reason>& reasons) {
     const auto holder = DriverWatch(batch).look();
     if (!holder) return fail(holder.error());
-    const auto fold = Fold::load(batch);
+    const auto fold = load_fold(batch, *holder);
     if (!fold) return fail(fold.error());
     const std::string reason =
         holder->state == Holder::State::waiting ? "as for the batch, " + waiting_text(batch, *holder)

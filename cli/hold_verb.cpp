@@ -8,6 +8,7 @@
 
 #include "cli/batch_request.h"
 #include "cli/console.h"
+#include "cli/driver_watch.h"
 #include "engine/control_desk.h"
 #include "engine/driver_log.h"
 
@@ -18,7 +19,9 @@ constexpr std::chrono::seconds kAnswerBound{60};
 
 // The selected steps that have neither started nor ended.
 Result<StepRanges> unstarted(const BatchDirectory& batch, const TaskSelection& selection) {
-  const auto fold = Fold::load(batch);
+  const auto holder = DriverWatch(batch).look();
+  if (!holder) return fail(holder.error());
+  const auto fold = load_fold(batch, *holder);
   if (!fold) return fail(fold.error());
   StepRanges steps;
   for (std::uint64_t step = 0; step < fold->size(); ++step) {

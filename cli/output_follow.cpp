@@ -186,9 +186,8 @@ bool Follower::is_decided(const Holder& holder) {
     case Holder::State::none:
     case Holder::State::gone:
     case Holder::State::left:
+    case Holder::State::waiting:  // what the next driver runs again is not told as failed
       return true;
-    case Holder::State::waiting:
-      return false;
     case Holder::State::alive: {
       auto request = batch_request("explain", batch_.path());
       request["steps"] = std::to_string(step_);
@@ -217,7 +216,8 @@ Result<std::optional<OpenRun>> Follower::next_run() {
   for (int wait = kFirstPauseMilliseconds; !out_.is_closed(); wait = std::min(2 * wait, kLongestPauseMilliseconds)) {
     const auto holder = driver_.look();
     if (!holder) return fail(holder.error());
-    const auto fold = Fold::load(batch_);
+    const bool is_waiting = holder->state == Holder::State::waiting;
+    const auto fold = is_waiting ? load_fold(batch_, *holder) : Fold::load(batch_);
     if (!fold) return fail(fold.error());
     if (auto printed = print_missed(*fold); !printed) return fail(std::move(printed.error()));
     const FoldedTask& task = fold->task(step_);

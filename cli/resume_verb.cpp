@@ -46,14 +46,14 @@ class ResumeVerb final : public Verb {
     if (!grace) return tell_failure(grace.error());
     auto batch = open_batch(batch_);
     if (!batch) return tell_failure(batch.error());
-    if (background_.background) return leave(services, *batch);
+    if (background_.background) return leave(services, *batch, stop);
     auto taken = take_over(services, *batch, driving_, take_over_);
     if (!taken) return tell_failure(taken.error());
     return drive(taken->parts, *batch, taken->driver, driving_, *grace, stop, {begin_again(taken->previous)});
   }
 
  private:
-  int leave(Services& services, const BatchDirectory& batch) const {
+  int leave(Services& services, const BatchDirectory& batch, const SignalStop& stop) const {
     const auto idle = parse_idle(background_.idle);
     if (!idle) return tell_failure(idle.error());
     const auto fold = Fold::load(batch);
@@ -69,7 +69,9 @@ class ResumeVerb final : public Verb {
     if (!wanted.steps.empty()) decisions.emplace_back(std::move(wanted));
     auto taken = take_over(services, batch, driving_, take_over_);
     if (!taken) return tell_failure(taken.error());
-    if (auto left = hand_over(batch, taken->driver, decisions, *idle); !left) return tell_failure(left.error());
+    if (auto left = hand_over(batch, taken->driver, decisions, *idle); !left) {
+      return tell_no_hand_over(left.error(), stop);
+    }
     return driving_.quiet ? kSuccess : print_or_fail(handed_over_text(batch));
   }
 

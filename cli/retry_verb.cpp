@@ -71,7 +71,7 @@ class RetryVerb final : public Verb {
         return kSuccess;
       }
     }
-    if (background_.background) return leave(services, *batch, request);
+    if (background_.background) return leave(services, *batch, request, stop);
     auto taken = take_over(services, *batch, driving_, take_over_);
     if (!taken) return tell_failure(taken.error());
     return drive(taken->parts, *batch, taken->driver, driving_, *grace, stop,
@@ -80,7 +80,8 @@ class RetryVerb final : public Verb {
 
  private:
   // What a driver here would decide is recorded for the one in the background.
-  int leave(Services& services, const BatchDirectory& batch, const RecoveryRequest& request) const {
+  int leave(Services& services, const BatchDirectory& batch, const RecoveryRequest& request,
+            const SignalStop& stop) const {
     const auto idle = parse_idle(background_.idle);
     if (!idle) return tell_failure(idle.error());
     const auto fold = Fold::load(batch);
@@ -108,7 +109,9 @@ class RetryVerb final : public Verb {
     if (!wanted.steps.empty()) decisions.emplace_back(std::move(wanted));
     auto taken = take_over(services, batch, driving_, take_over_);
     if (!taken) return tell_failure(taken.error());
-    if (auto left = hand_over(batch, taken->driver, decisions, *idle); !left) return tell_failure(left.error());
+    if (auto left = hand_over(batch, taken->driver, decisions, *idle); !left) {
+      return tell_no_hand_over(left.error(), stop);
+    }
     if (driving_.quiet) return kSuccess;
     tell(fmt::format("allot: the background driver runs {} again", plural(count, "failed task")));
     return print_or_fail(handed_over_text(batch));

@@ -6,8 +6,14 @@
 #include <unistd.h>
 
 namespace allot::cli {
+namespace {
 
-SignalStop::SignalStop() {
+SignalStop* innermost = nullptr;
+
+}  // namespace
+
+SignalStop::SignalStop() : outer_(innermost) {
+  innermost = this;
   sigset_t wanted;
   ::sigemptyset(&wanted);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
@@ -24,6 +30,8 @@ SignalStop::SignalStop() {
 
 SignalStop::~SignalStop() {
   take();
+  if (outer_ != nullptr && outer_->first_signal_ == 0) outer_->first_signal_ = first_signal_;
+  innermost = outer_;
   ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
 }
 

@@ -10,7 +10,7 @@
 namespace allot::cli {
 namespace {
 
-// Where no driver of the background can be seen, the next one claims the batch within this time, or never.
+// On another host, whose background cannot be seen, a driver claims the batch within this time, or never.
 constexpr std::int64_t kHandOverNanoseconds = std::int64_t{300} * 1'000'000'000;
 
 }  // namespace
@@ -29,7 +29,8 @@ Result<SnakemakeStatus> snakemake_status(const BatchDirectory& batch) {
       if (info.host != host_name() || info.boot_id == boot_id()) return SnakemakeStatus{"running", ""};
       return SnakemakeStatus{"failed", batch.path() + ": its tasks were never read to the end; none was started"};
     case Holder::State::waiting:
-      if (holder->background || unix_nanoseconds() - watch.left_ns() < kHandOverNanoseconds) {
+      if (holder->background) return SnakemakeStatus{"running", ""};
+      if (!holder->is_in_queue && unix_nanoseconds() - watch.left_ns() < kHandOverNanoseconds) {
         return SnakemakeStatus{"running", ""};
       }
       break;
@@ -37,7 +38,7 @@ Result<SnakemakeStatus> snakemake_status(const BatchDirectory& batch) {
     case Holder::State::gone:
       break;
   }
-  const auto fold = Fold::load(batch);
+  const auto fold = load_fold(batch, *holder);
   if (!fold) return fail(fold.error());
   const std::uint64_t tasks = fold->size() + fold->missing_steps();
   const std::uint64_t done = fold->count(TaskState::done);
@@ -51,7 +52,9 @@ Result<SnakemakeStatus> snakemake_status(const BatchDirectory& batch) {
                           holder->state == Holder::State::gone ? "is gone" : "has left it (" + watch.reason() + ")",
                           resume_text(batch, *holder));
   }
-  return SnakemakeStatus{"failed", std::move(reason)};
+  // What is told to have failed is replaced: never what the next driver of the background runs all the same.
+  const bool is_to_run = holder->goes_on && ended < tasks;
+  return SnakemakeStatus{is_to_run ? "running" : "failed", std::move(reason)};
 }
 
 }  // namespace allot::cli

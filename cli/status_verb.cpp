@@ -67,7 +67,8 @@ VerbText StatusVerb::text() const {
       "--watch shows it again and again, until nobody drives the batch any more.\n\n"
       "--snakemake prints one word for snakemake's --cluster-status: \"success\" if every task is done; \"failed\" if "
       "the batch has ended and some are not, or if its driver is gone or has left before the end (stderr says why; "
-      "allot resume may still finish it); else \"running\". While the batch is driven no task's record is read.\n\n"
+      "allot resume may still finish it); else \"running\", also while it waits in the queue of the background, whose "
+      "next driver runs it. While the batch is driven no task's record is read.\n\n"
       "Exit status: 0 if the batch could be read, whatever became of its tasks; 2 for wrong usage, or if there is no "
       "such batch or step; 3 if it is damaged so that tasks or commands of it cannot be read, after what is left of it "
       "was shown.",
@@ -159,14 +160,14 @@ int StatusVerb::show(StandardOutput& out, DriverWatch& watch) {
   // The driver first: whoever has left or is gone by now writes no more of what is read after that.
   auto holder = watch.look();
   if (!holder) return tell_unreadable(holder.error());
-  auto fold = Fold::load(batch);
+  auto fold = load_fold(batch, *holder);
   if (!fold) return tell_unreadable(fold.error());
   const bool was_driven = holder->state == Holder::State::alive || holder->state == Holder::State::elsewhere;
   if (was_driven && fold->ended()) {
     // It has left meanwhile, and others may have come.
     holder = watch.look();
     if (!holder) return tell_unreadable(holder.error());
-    fold = Fold::load(batch);
+    fold = load_fold(batch, *holder);
     if (!fold) return tell_unreadable(fold.error());
   }
   has_ended_ = holder->state == Holder::State::gone || holder->state == Holder::State::left;

@@ -27,7 +27,9 @@ struct Holder {
   /// Left, waiting or gone: the batch is in the queue of this host's background.
   bool is_in_queue = false;
   std::optional<ProcessIdentity> background;  ///< then: its driver, if one lives
-  bool is_dropped = false;                    ///< left: handed over to the background, and not in its queue any more
+  /// The next driver of the background takes it up: ends that it does not let stand are none (load_fold()).
+  bool goes_on = false;
+  bool is_dropped = false;  ///< left: handed over to the background, and not in its queue any more
 
   ProcessIdentity process() const { return {static_cast<pid_t>(driver->pid), driver->start_ticks}; }
 };

@@ -107,8 +107,8 @@ VerbText WaitVerb::text() const {
   return {
       {"wait [OPTIONS] BATCH..."},
       "Waits until each of the batches has ended: all of its tasks have, or its driver has left it. A batch that its "
-      "driver hands over to the background goes on, and it is said if no driver lives there. One whose driver is gone "
-      "without a word (a crash, kill -9) is not "
+      "driver hands over to the background, or leaves to the next driver there, goes on, and it is said if none lives. "
+      "One whose driver is gone without a word (a crash, kill -9) is not "
       "waited for: what is left of it waits for allot resume. A batch that has no driver yet is waited for.\n\n"
       "A driver on this host is seen at once. One on another host is looked at every few seconds, by the records that "
       "it writes: should that host fail, it can only be waited for in vain, or with --timeout.\n\n"

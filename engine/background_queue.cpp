@@ -36,7 +36,11 @@ Error cannot(const std::string& path, int error) {
 
 Result<BackgroundQueue> BackgroundQueue::at(const std::string& cluster) {
   auto home = batch_home();
-  if (!home) return fail(home.error());
+  if (!home) {
+    return fail(ErrorCode::fix_request,
+                "neither XDG_STATE_HOME nor HOME is an absolute path, so there is no place for the queue of the "
+                "background driver; set one of them");
+  }
   const std::string runtime = runtime_directory();
   if (runtime.empty()) return fail(ErrorCode::fix_request, "no private directory for locks; set XDG_RUNTIME_DIR");
   BackgroundQueue queue;
@@ -57,6 +61,14 @@ Result<BackgroundQueue> BackgroundQueue::open(const std::string& cluster) {
   if (error) return fail(cannot(directory, error.value()));
   if (::chmod(directory.c_str(), 0700) != 0) return fail(cannot(directory, errno));
   return queue;
+}
+
+Result<void> BackgroundQueue::check_place() const {
+  // What is to be made is made in the last directory of the path that is there.
+  fs::path place = directory_;
+  while (::access(place.c_str(), F_OK) != 0 && errno == ENOENT && place.has_parent_path()) place = place.parent_path();
+  if (::access(place.c_str(), W_OK | X_OK) == 0) return {};
+  return fail(ErrorCode::fix_request, cannot(directory_, errno).message);
 }
 
 Result<void> BackgroundQueue::add(const Entry& entry) const {

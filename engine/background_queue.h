@@ -25,6 +25,9 @@ class BackgroundQueue {
   /// The same for who only looks: makes nothing.
   static Result<BackgroundQueue> at(const std::string& cluster);
 
+  /// Whether open() can make the directory, as far as that shows without trying; makes nothing. Errors: fix_request.
+  Result<void> check_place() const;
+
   struct Entry {
     std::string batch_id;
     std::string path;

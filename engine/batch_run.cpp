@@ -171,7 +171,7 @@ void BatchRun::check_fence() {
 void BatchRun::record_end() {
   EndedRecord ended;
   ended.reason = result_.trouble                      ? "stopped: " + result_.trouble->message
-                 : stop_requests_ > 0                 ? "cancelled"
+                 : stop_requests_ > 0                 ? kStopped
                  : progress().ended() < board_.size() ? "what was asked for has ended"
                                                       : kAllEnded;
   ended.at_ns = unix_nanoseconds();

@@ -71,12 +71,12 @@ std::string line_of(const json& value) {
 }
 
 // Waits for `events`; false when the time is over.
-bool wait_for(int fd, short events, Clock::time_point until) {
+bool wait_for(int fd, short events, Clock::time_point until, int stop_descriptor = -1) {
   for (;;) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
-    pollfd waiting{fd, events, 0};
-    const int ready = ::poll(&waiting, 1, static_cast<int>(std::max<std::int64_t>(0, left)));
-    if (ready > 0) return true;
+    pollfd waiting[] = {{fd, events, 0}, {stop_descriptor, POLLIN, 0}};
+    const int ready = ::poll(waiting, 2, static_cast<int>(std::max<std::int64_t>(0, left)));
+    if (ready > 0) return waiting[0].revents != 0;
     if (ready == 0 || errno != EINTR) return false;
   }
 }
@@ -140,10 +140,11 @@ void ControlServer::read_from(Ticket ticket, Client& client, std::vector<Request
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
     if (count <= 0) {
+      // What it has asked for is done all the same: it may have waited in vain while this process was stopped.
       client.is_over = true;
       client.is_asking = false;
       client.out.clear();
-      return;
+      break;
     }
     client.in.append(bytes, static_cast<std::size_t>(count));
     if (client.in.size() > kLongestRequest) client.is_over = true;
@@ -214,7 +215,8 @@ json error_reply(const Error& error) {
   return {{"error", error.message}, {"code", static_cast<unsigned>(error.code)}};
 }
 
-Result<json> ask_driver(const ProcessIdentity& driver, const json& request, std::chrono::milliseconds timeout) {
+Result<json> ask_driver(const ProcessIdentity& driver, const json& request, std::chrono::milliseconds timeout,
+                        int stop_descriptor) {
   const auto until = Clock::now() + timeout;
   const std::string who = fmt::format("process {}", driver.pid);
   const auto address = address_of(control_socket_path(driver));
@@ -231,12 +233,14 @@ Result<json> ask_driver(const ProcessIdentity& driver, const json& request, std:
     const ssize_t count = ::send(fd.get(), out.data(), out.size(), MSG_NOSIGNAL);
     if (count >= 0) {
       out.erase(0, static_cast<std::size_t>(count));
-    } else if (errno != EINTR && (errno != EAGAIN || !wait_for(fd.get(), POLLOUT, until))) {
+    } else if (errno != EINTR && (errno != EAGAIN || !wait_for(fd.get(), POLLOUT, until, stop_descriptor))) {
       return fail(ErrorCode::gone, who + " does not listen any more");
     }
   }
   for (char bytes[65'536]; in.find('\n') == std::string::npos;) {
-    if (!wait_for(fd.get(), POLLIN, until)) return fail(ErrorCode::retry_later, who + " has not answered in time");
+    if (!wait_for(fd.get(), POLLIN, until, stop_descriptor)) {
+      return fail(ErrorCode::retry_later, who + " has not answered in time");
+    }
     const ssize_t count = ::recv(fd.get(), bytes, sizeof bytes, 0);
     if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (count <= 0) return fail(ErrorCode::gone, who + " ended before it answered");

@@ -78,8 +78,9 @@ class ControlServer {
 nlohmann::json error_reply(const Error& error);
 
 /// Asks a driver on this host. Errors: not_available (it does not listen: it has ended, or is of an older version),
-/// gone (it ended before it answered), retry_later (no answer in time), and the driver's own.
+/// gone (it ended before it answered), retry_later (no answer in time), and the driver's own. `stop_descriptor`: once
+/// it can be read, no answer is waited for any longer (retry_later); what has been asked may be done all the same.
 Result<nlohmann::json> ask_driver(const ProcessIdentity& driver, const nlohmann::json& request,
-                                  std::chrono::milliseconds timeout);
+                                  std::chrono::milliseconds timeout, int stop_descriptor = -1);
 
 }  // namespace allot

@@ -27,6 +27,8 @@ namespace allot {
 
 /// What a driver says as it leaves a batch of which nothing is left to do.
 inline constexpr const char* kAllEnded = "all tasks ended";
+/// And of one that it leaves because it was told to stop.
+inline constexpr const char* kStopped = "cancelled";
 
 struct RunSettings {
   std::chrono::milliseconds grace{5000};                ///< from TERM to KILL when the batch is cancelled

@@ -27,16 +27,16 @@ constexpr int kAskAgainMilliseconds = 500;
 constexpr std::size_t kMostDamageTold = 10;
 
 // Ends that resume does not let stand: the user, the machine or the cluster was the cause, not the task.
-bool runs_again(ExitClass exit_class) {
+bool is_let_stand(ExitClass exit_class) {
   switch (exit_class) {
     case ExitClass::killed:
     case ExitClass::lost:
     case ExitClass::node_failed:
     case ExitClass::preempted:
     case ExitClass::queueing_error:  // it never ran, and this cluster may have what it asks for
-      return true;
-    default:
       return false;
+    default:
+      return true;
   }
 }
 
@@ -173,8 +173,8 @@ class Recovery {
             cell.exit_class = task.exit_class;
             break;
           }
-          if (!request_.leave_others && !(request_.keep_cancelled && task.is_cancelled) &&
-              (runs_again(task.exit_class) || ALLOT_SABOTAGED("engine_rerun_finished"))) {
+          if (!request_.leave_others &&
+              (runs_again(task, request_.keep_cancelled) || ALLOT_SABOTAGED("engine_rerun_finished"))) {
             cell.has_end = true;
             cell.exit_class = task.exit_class;
             if (task.attempts > 1) note_history(details, step);
@@ -350,6 +350,11 @@ class Recovery {
 };
 
 }  // namespace
+
+bool runs_again(const FoldedTask& task, bool keep_cancelled) {
+  if (task.state != TaskState::done && task.state != TaskState::failed) return false;
+  return !is_let_stand(task.exit_class) && !(keep_cancelled && task.is_cancelled);
+}
 
 Result<Recovered> recover(const DriverContext& context, const std::optional<DriverIdentity>& previous,
                           const RecoveryRequest& request) {

@@ -7,6 +7,7 @@
 
 #include "engine/driver_context.h"
 #include "ledger/batch_directory.h"
+#include "ledger/folded_task.h"
 #include "protocol/result.h"
 
 namespace allot {
@@ -26,6 +27,10 @@ struct RecoveryRequest {
   bool leave_others = false;               ///< what waits, and is not among these, is not to be run
   bool keep_cancelled = false;             ///< what the user cancelled is not to run again
 };
+
+/// Whether a driver that takes the batch over runs a task again whose last run has ended, although nobody asks for this
+/// task.
+bool runs_again(const FoldedTask& task, bool keep_cancelled);
 
 /// Asks the distributor (which has been started) about every submission with unfinished steps, records a verdict on
 /// each run that is proven to be gone, and says what is left to do. Tasks that were killed or lost or could not be

@@ -35,6 +35,16 @@ std::uint64_t Fold::count(TaskState state) const {
   return counts_[static_cast<std::size_t>(state)];
 }
 
+void Fold::reopen(const std::function<bool(const FoldedTask&)>& is_to_run_again) {
+  for (FoldedTask& task : tasks_) {
+    if (!is_to_run_again(task)) continue;
+    --counts_[static_cast<std::size_t>(task.state)];
+    task.state = TaskState::waiting;
+    ++counts_[static_cast<std::size_t>(task.state)];
+    if (task.is_held) ++held_;
+  }
+}
+
 const FoldedSubmission* Fold::submission(std::uint32_t number) const {
   auto it = std::lower_bound(
       submissions_.begin(), submissions_.end(), number,

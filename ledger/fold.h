@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -51,6 +52,9 @@ class Fold {
   std::uint64_t missing_steps() const { return missing_steps_; }
 
   std::uint64_t count(TaskState state) const;
+
+  /// Of tasks whose last run does not stand: they wait from here on, whatever the end of that run was.
+  void reopen(const std::function<bool(const FoldedTask&)>& is_to_run_again);
 
  private:
   friend class FoldBuilder;

@@ -57,6 +57,19 @@ std::string cancelled_while_running(BackgroundCli& cli) {
   return id;
 }
 
+// Left to the background with one task at a time, whose driver is told to leave when one of these lines has written to
+// the gate "ready"; the batch's id.
+std::string told_to_leave(BackgroundCli& cli, const std::string& lines) {
+  cli.make_gate("ready");
+  const std::string id = cli.submit({"--max-running", "1", "-"}, lines);
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  const auto pid = cli.driver();
+  REQUIRE(pid);
+  REQUIRE(::kill(*pid, SIGTERM) == 0);
+  CHECK(BackgroundCli::wait_for_end(*pid));
+  return id;
+}
+
 }  // namespace
 
 TEST_CASE("resume --background: comes back at once, and what still runs is adopted") {
@@ -146,7 +159,7 @@ TEST_CASE("a batch that waits for the background driver says so, and what to do 
   const auto json = Json::parse(cli.must(124, {"wait", "--timeout", "0", "--json", id}).out);
   CHECK(json["driver"]["state"] == "waiting");
   const auto word = cli.must(0, {"status", "--snakemake", id});
-  CHECK(word.out == "failed\n");
+  CHECK(word.out == "running\n");
   CHECK(has(word.err, waits));
 
   RunningProgram wait(cli.options({"wait", id}));
@@ -200,10 +213,99 @@ TEST_CASE("a batch of a killed background driver is for the next one, and one th
   CHECK(has(cli.must(0, {"status", id}).out, next));
   CHECK(cli.status(id)["driver"]["state"] == "gone");
   CHECK(has(cli.must(1, {"wait", id}).err, "the next background driver goes on with it"));
+  const auto word = cli.must(0, {"status", "--snakemake", id});
+  CHECK(word.out == "running\n");
+  CHECK(has(word.err, next));
   cli.must(0, to_background("resume", {id}));
   cli.release("gate");
   cli.must(0, {"wait", id});
   CHECK(cli.tasks(id).at(0)["attempt"] == 1);
+}
+
+TEST_CASE("a batch that could not be put into the queue was not handed over, and nobody drives it") {
+  const Cli cli;
+  cli.make_gate("gate");
+  const std::string id = cut_short(cli, "echo x > ready; cat gate\n");
+  cli.write("../state/allot/background", "in the way");
+  const std::string next = "allot resume " + id + " finishes it\n";
+  const std::string err = cli.must(3, to_background("resume", {id})).err;
+  CHECK(has(err, "batches cannot be left to the background"));
+  CHECK(has(err, "nobody drives the batch, and nothing is lost: " + next));
+  CHECK(has(cli.must(0, {"status", id}).out, "  its driver has left before the end; " + next));
+  CHECK(cli.status(id)["driver"]["state"] == "left");
+  const std::string waited = cli.must(1, {"wait", id}).err;
+  CHECK(has(waited, "(not handed over: "));
+  CHECK(has(waited, next));
+  CHECK_FALSE(has(waited, "dropped"));
+  cli.release("gate");
+  cli.must(0, {"resume", "-q", id});
+}
+
+TEST_CASE("what a driver has ended because it was told to leave waits for the next one, and has not failed") {
+  BackgroundCli cli;
+  cli.make_gate("gate");
+  // The first one fails by itself, the last one never starts.
+  const std::string id = told_to_leave(cli, "exit 3\necho x > ready; cat gate\ntrue\n");
+  CHECK(cli.queue() == std::vector<std::string>{id});
+  const std::string waits = "it waits for the background driver, and none lives: the next allot submit starts one";
+  const std::string text = cli.must(0, {"status", id}).out;
+  CHECK(has(text, waits));
+  CHECK(has(text, "3 tasks: 2 waiting 1 failed\n"));
+  CHECK(cli.status(id)["driver"]["state"] == "waiting");
+  CHECK(cli.status(id)["by_class"]["killed"] == 0);
+  CHECK(cli.tasks(id)[1]["state"] == "waiting");
+  CHECK(has(cli.must(0, {"status", id, "--why", "1"}).out, waits));
+  CHECK(has(cli.must(0, {"explain", id}).out, "steps 1 to 2: as for the batch, " + waits));
+  const auto listed = Json::parse(cli.must(0, {"list", "--json", "--state", "waiting"}).out);
+  CHECK(listed["unfinished"] == 2);
+  CHECK(listed["failed"] == 1);
+  const auto word = cli.must(0, {"status", "--snakemake", id});
+  CHECK(word.out == "running\n");
+  CHECK(has(word.err, waits));
+  CHECK(has(cli.must(0, {"hold", id, "--steps", "2"}).err, "1 task held"));
+  cli.must(0, {"release", id});
+
+  RunningProgram wait(cli.options({"wait", "--json", id}));
+  wait.wait_for_err("none lives");
+  const std::string other = cli.submit({"--", "true"});
+  CHECK(read_file(cli.path("ready")).value() == "x\n");
+  cli.release("gate");
+  const auto ended = wait.finish();
+  CHECK(ended.exit_status == 1);
+  CHECK(Json::parse(ended.out)["done"] == 2);
+  CHECK(Json::parse(ended.out)["failed"] == 1);
+  CHECK(cli.tasks(id)[0]["attempt"] == 1);
+  CHECK(cli.must(0, {"status", "--snakemake", id}).out == "failed\n");
+  cli.must(0, {"wait", other});
+}
+
+TEST_CASE("what is cancelled while it waits for the next background driver is run again by none") {
+  BackgroundCli cli;
+  cli.make_gate("gate");
+  const std::string id = told_to_leave(cli, "echo x > ready; cat gate\necho x >> effects\n");
+  CHECK(has(cli.must(0, {"cancel", id}).out, "0 ended, 2 not started any more, 0 had ended before"));
+  CHECK(cli.must(0, {"status", "--snakemake", id}).out == "failed\n");
+  CHECK(has(cli.must(0, {"status", id}).out, "2 tasks: 2 failed\n"));
+  CHECK(Json::parse(cli.must(1, {"wait", "--json", id}).out)["outcome"] == "not_done");
+  const std::string other = cli.submit({"--", "true"});
+  cli.must(0, {"wait", other});
+  const auto pid = cli.driver();
+  if (pid) CHECK(BackgroundCli::wait_for_end(*pid));
+  CHECK(cli.queue().empty());
+  CHECK_FALSE(std::filesystem::exists(cli.path("effects")));
+  for (const auto& task : cli.tasks(id)) CHECK(task["exit_class"] == "killed");
+}
+
+TEST_CASE("a part of what waits for the next background driver is cancelled, and the rest goes on") {
+  BackgroundCli cli;
+  cli.make_gate("gate");
+  const std::string id = told_to_leave(cli, "echo x > ready; cat gate\necho x >> effects\n");
+  cli.must(0, {"cancel", id, "--steps", "0"});
+  CHECK(cli.must(0, {"status", "--snakemake", id}).out == "running\n");
+  cli.must(0, {"wait", cli.submit({"--", "true"})});
+  CHECK(Json::parse(cli.must(1, {"wait", "--json", id}).out)["done"] == 1);
+  CHECK(read_file(cli.path("effects")).value() == "x\n");
+  CHECK(cli.tasks(id)[0]["exit_class"] == "killed");
 }
 
 TEST_CASE("a batch that was handed over and is not in the queue any more is waited for by nobody") {

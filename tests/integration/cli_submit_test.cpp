@@ -87,7 +87,7 @@ TEST_CASE("a driver that is told to leave ends what runs, and the next one runs 
   REQUIRE(pid);
   REQUIRE(::kill(*pid, SIGTERM) == 0);
   CHECK(BackgroundCli::wait_for_end(*pid));
-  CHECK(cli.tasks(id).at(0)["exit_class"] == "killed");
+  CHECK(cli.tasks(id).at(0)["state"] == "waiting");
   CHECK(cli.queue() == std::vector<std::string>{id});
   const std::string other = cli.submit({"--", "true"});
   CHECK(read_file(cli.path("ready")).value() == "x\n");
@@ -143,6 +143,56 @@ TEST_CASE("many submit at once, from the first moment on") {
   const std::string log = cli.log();
   INFO(log);
   CHECK(log.find(" begins") == log.rfind(" begins"));
+}
+
+TEST_CASE("submit: a signal ends the waiting for a driver that does not answer, and the batch stays in its queue") {
+  const int signal = GENERATE(SIGINT, SIGTERM);
+  BackgroundCli cli;
+  std::string first = cli.must(0, {"submit", "--parsable", "--driver-idle", "5m", "--", "true"}).out;
+  first.pop_back();
+  cli.must(0, {"wait", first});
+  const auto pid = cli.driver();
+  REQUIRE(pid);
+  REQUIRE(::kill(*pid, SIGSTOP) == 0);
+  RunningProgram submit(cli.options({"submit", "--batch-dir", "b", "--", "sh", "-c", "echo x >> effects"}));
+  // From then on it waits for the driver only.
+  std::string told;
+  for (int tries = 0; tries < 2000 && told.find("waits for the background driver") == std::string::npos; ++tries) {
+    told = cli.run({"status", "./b"}).out;
+  }
+  submit.send_signal(signal);
+  const auto outcome = submit.finish();
+  CHECK(outcome.exit_status == 128 + signal);
+  CHECK(outcome.out.empty());
+  INFO(outcome.err);
+  CHECK(outcome.err.find("interrupted: ") != std::string::npos);
+  CHECK(outcome.err.find("is made and in the queue of the background") != std::string::npos);
+  CHECK(outcome.err.find("(process " + std::to_string(*pid) + ") takes it up when it goes on") != std::string::npos);
+  REQUIRE(::kill(*pid, SIGCONT) == 0);
+  cli.must(0, {"wait", "./b"});
+  CHECK(read_file(cli.path("effects")).value() == "x\n");
+  ::kill(*pid, SIGTERM);
+}
+
+TEST_CASE("submit: without a place for the queue of the background no batch is made") {
+  const Cli cli;
+  const auto submit = [&cli](const std::vector<std::pair<std::string, std::string>>& environment) {
+    ProgramOptions options = cli.options({"submit", "--batch-dir", "b", "--", "true"});
+    options.environment = environment;
+    options.unset.insert(options.unset.end(), {"XDG_STATE_HOME", "HOME"});
+    const auto outcome = run_program(options);
+    CHECK(outcome.exit_status == 2);
+    CHECK(outcome.out.empty());
+    CHECK_FALSE(std::filesystem::exists(cli.path("b")));
+    return outcome.err;
+  };
+  CHECK(submit({}) ==
+        "allot: neither XDG_STATE_HOME nor HOME is an absolute path, so there is no place for the queue of the "
+        "background driver; set one of them\n");
+  cli.write("file", "");
+  const std::string err = submit({{"XDG_STATE_HOME", cli.path("file")}});
+  CHECK(err.find(cli.path("file") + "/allot/background/") != std::string::npos);
+  CHECK(err.find("batches cannot be left to the background") != std::string::npos);
 }
 
 TEST_CASE("a cluster that cannot be used is refused at once, and no batch is left behind") {
