@@ -78,7 +78,7 @@ std::string resume_text(const BatchDirectory& batch, const Holder& holder) {
   if (const auto script = script_text(batch, holder)) {
     return *script + "; allot resume " + shown_name(batch.path()) + " follows that job and runs what it leaves undone";
   }
-  const std::string resume = "allot resume " + shown_name(batch.path()) + " finishes it";
+  std::string resume = "allot resume " + shown_name(batch.path()) + " finishes it";
   if (holder.is_in_queue) return "the next background driver goes on with it, or " + resume + " here";
   if (!holder.is_dropped) return resume;
   const auto queue = BackgroundQueue::at(batch.info().cluster);

@@ -299,8 +299,9 @@ void SlurmDistributor::ask_accounting(std::unique_lock<std::mutex>& lock) {
     return view.state.phase != NativePhase::ended || (is_of_one_task(job) && unfinished_in(job, element) > 0 &&
                                                       Clock::now() - view.gone_since > kAccountingDelay);
   };
-  for (const auto& [entry, job] : jobs_) {
-    if (book_.entry(entry).unfinished == 0) continue;
+  for (const auto& known : jobs_) {
+    const NativeJob& job = known.second;
+    if (book_.entry(known.first).unfinished == 0) continue;
     if (std::none_of(job.elements.begin(), job.elements.end(),
                      [&](const auto& item) { return is_open(job, item.first, item.second); }))
       continue;
@@ -489,7 +490,9 @@ std::pair<PendingReason, StepRanges> SlurmDistributor::impossible_elements(const
 // What waits for a reason that will not pass is ended as a queueing error, with the reason.
 void SlurmDistributor::end_impossible() {
   for (auto& [entry, job] : jobs_) {
-    const auto [reason, waiting] = impossible_elements(job);
+    const auto impossible = impossible_elements(job);
+    const PendingReason& reason = impossible.first;
+    const StepRanges& waiting = impossible.second;
     if (waiting.empty()) {
       job.final_since.reset();
       continue;

@@ -292,7 +292,7 @@ Answer<JobTable> load_jobs(const JobFilter& filter) {
   for (std::uint32_t i = 0; i < jobs->record_count; ++i) {
     const slurm_job_info_t& job = jobs->job_array[i];
     const bool is_named = !filter.name.empty() && job.name != nullptr && filter.name == job.name;
-    if (is_named || ids.count(job.job_id) != 0 || ids.count(job.array_job_id) != 0) {
+    if (is_named || ids.count(job_id_of(job, 0)) != 0 || ids.count(job.array_job_id) != 0) {
       table.jobs.push_back(record_of(job));
     }
   }
