@@ -181,8 +181,7 @@ Result<std::chrono::milliseconds> parse_idle(const std::string& text) {
 }
 
 Result<void> hand_over(const BatchDirectory& batch, const DriverIdentity& driver, const std::vector<Record>& decisions,
-                       std::chrono::milliseconds idle) {
-  SignalStop stop;
+                       std::chrono::milliseconds idle, SignalStop& stop) {
   auto log = DriverLog::open(batch, driver);
   if (!log) return fail(not_handed_over(batch, log.error()));
   for (const Record& decision : decisions) log->note(decision);

@@ -35,10 +35,10 @@ int tell_no_hand_over(const Error& error, const SignalStop& stop);
 
 /// Of a batch that this process drives: records `decisions`, puts it into the queue of its cluster, records that it
 /// leaves, and sees to it that a driver lives which has been told. `idle`: how long a driver that is started here stays
-/// without a batch. A signal (SignalStop) ends the waiting for the driver. Errors say whether the batch is in the
+/// without a batch. A signal (`stop`) ends the waiting for the driver. Errors say whether the batch is in the
 /// queue.
 Result<void> hand_over(const BatchDirectory& batch, const DriverIdentity& driver, const std::vector<Record>& decisions,
-                       std::chrono::milliseconds idle);
+                       std::chrono::milliseconds idle, SignalStop& stop);
 /// What can be done with a batch that was handed over, for people.
 std::string handed_over_text(const BatchDirectory& batch);
 

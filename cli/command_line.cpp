@@ -67,7 +67,7 @@ std::string wrap(const std::string& text, std::size_t indent, std::size_t width)
 
 CommandLine::CommandLine() : app_("Runs many shell commands and never lies about what became of them.", "allot") {
   verbs_.push_back(make_run_verb());
-  verbs_.push_back(with_background(make_submit_verb()));
+  verbs_.push_back(make_submit_verb());
   verbs_.push_back(make_resume_verb());
   verbs_.push_back(make_status_verb());
   verbs_.push_back(make_output_verb());

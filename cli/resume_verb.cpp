@@ -53,7 +53,7 @@ class ResumeVerb final : public Verb {
   }
 
  private:
-  int leave(Services& services, const BatchDirectory& batch, const SignalStop& stop) const {
+  int leave(Services& services, const BatchDirectory& batch, SignalStop& stop) const {
     const auto idle = parse_idle(background_.idle);
     if (!idle) return tell_failure(idle.error());
     const auto fold = Fold::load(batch);
@@ -69,7 +69,7 @@ class ResumeVerb final : public Verb {
     if (!wanted.steps.empty()) decisions.emplace_back(std::move(wanted));
     auto taken = take_over(services, batch, driving_, take_over_);
     if (!taken) return tell_failure(taken.error());
-    if (auto left = hand_over(batch, taken->driver, decisions, *idle); !left) {
+    if (auto left = hand_over(batch, taken->driver, decisions, *idle, stop); !left) {
       return tell_no_hand_over(left.error(), stop);
     }
     return driving_.quiet ? kSuccess : print_or_fail(handed_over_text(batch));

@@ -80,8 +80,7 @@ class RetryVerb final : public Verb {
 
  private:
   // What a driver here would decide is recorded for the one in the background.
-  int leave(Services& services, const BatchDirectory& batch, const RecoveryRequest& request,
-            const SignalStop& stop) const {
+  int leave(Services& services, const BatchDirectory& batch, const RecoveryRequest& request, SignalStop& stop) const {
     const auto idle = parse_idle(background_.idle);
     if (!idle) return tell_failure(idle.error());
     const auto fold = Fold::load(batch);
@@ -109,7 +108,7 @@ class RetryVerb final : public Verb {
     if (!wanted.steps.empty()) decisions.emplace_back(std::move(wanted));
     auto taken = take_over(services, batch, driving_, take_over_);
     if (!taken) return tell_failure(taken.error());
-    if (auto left = hand_over(batch, taken->driver, decisions, *idle); !left) {
+    if (auto left = hand_over(batch, taken->driver, decisions, *idle, stop); !left) {
       return tell_no_hand_over(left.error(), stop);
     }
     if (driving_.quiet) return kSuccess;

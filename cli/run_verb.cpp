@@ -83,7 +83,7 @@ class RunVerb final : public Verb {
 
  private:
   void describe_submit(CLI::App& app);
-  int submit(const MadeBatch& batch, std::chrono::milliseconds idle) const;
+  int submit(const MadeBatch& batch, std::chrono::milliseconds idle, SignalStop& stop) const;
   Result<RequestedResources> default_resources() const;
   Result<std::string> batch_path(const std::string& id) const;
   int tell_no_batch(const Error& error, SignalStop& stop, const std::string& empty_json) const;
@@ -114,8 +114,10 @@ void RunVerb::describe_submit(CLI::App& app) {
 }
 
 // The driver of a batch that was made here says that it leaves; the one in the background takes over.
-int RunVerb::submit(const MadeBatch& batch, std::chrono::milliseconds idle) const {
-  if (auto left = hand_over(batch.directory, batch.driver, {}, idle); !left) return tell_failure(left.error());
+int RunVerb::submit(const MadeBatch& batch, std::chrono::milliseconds idle, SignalStop& stop) const {
+  if (auto left = hand_over(batch.directory, batch.driver, {}, idle, stop); !left) {
+    return tell_no_hand_over(left.error(), stop);
+  }
   if (!parsable_) return print_or_fail(handed_over_text(batch.directory));
   const std::string& path = batch.directory.path();
   const std::string name = shown_name(path);
@@ -214,6 +216,12 @@ int RunVerb::run(Services& services) {
   // A batch that is made for nothing would be left behind.
   const auto idle = parse_idle(idle_);
   if (!idle) return tell_failure(idle.error());
+  if (is_submit_ && !dry_run_) {
+    // One that could not be left to the background would be left to nobody.
+    const auto queue = BackgroundQueue::at(stored_name(driving_.cluster));
+    if (!queue) return tell_failure(queue.error());
+    if (auto good = queue->check_place(); !good) return tell_failure(good.error());
+  }
   auto resources = default_resources();
   if (!resources) return tell_failure(resources.error());
   RetryRules rules;
@@ -271,7 +279,7 @@ int RunVerb::run(Services& services) {
   if (!driving_.quiet) {
     for (const auto& note : (*source)->notes()) tell("allot: " + note);
   }
-  if (is_submit_) return submit(*batch, *idle);
+  if (is_submit_) return submit(*batch, *idle, stop);
   return drive(*parts, batch->directory, batch->driver, driving_, *grace, stop,
                {[&batch](const DriverContext&) -> Result<BatchState> { return fresh_state(std::move(batch->plan)); }});
 }

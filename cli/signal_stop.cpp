@@ -6,14 +6,8 @@
 #include <unistd.h>
 
 namespace allot::cli {
-namespace {
 
-SignalStop* innermost = nullptr;
-
-}  // namespace
-
-SignalStop::SignalStop() : outer_(innermost) {
-  innermost = this;
+SignalStop::SignalStop() {
   sigset_t wanted;
   ::sigemptyset(&wanted);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
@@ -30,8 +24,6 @@ SignalStop::SignalStop() : outer_(innermost) {
 
 SignalStop::~SignalStop() {
   take();
-  if (outer_ != nullptr && outer_->first_signal_ == 0) outer_->first_signal_ = first_signal_;
-  innermost = outer_;
   ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
 }
 

@@ -10,8 +10,7 @@
 namespace allot::cli {
 
 /// Blocks the signals for this thread and those that it starts later (children get an empty mask by the Spawner), so it
-/// is made before any other thread. A signal that is ignored (nohup) stays so. Restores the mask at its end. Of two,
-/// one within the other, the outer one has taken what the inner one took.
+/// is made before any other thread. A signal that is ignored (nohup) stays so. Restores the mask at its end.
 class SignalStop final : public StopSignal {
  public:
   SignalStop();
@@ -28,7 +27,6 @@ class SignalStop final : public StopSignal {
   Fd fd_;
   sigset_t before_;
   int first_signal_ = 0;
-  SignalStop* const outer_;
 };
 
 }  // namespace allot::cli

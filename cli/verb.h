@@ -56,8 +56,6 @@ class Verb {
 
 std::unique_ptr<Verb> make_run_verb();
 std::unique_ptr<Verb> make_submit_verb();
-/// The same with what it needs of the background: that there is a place for its queue before a batch is made.
-std::unique_ptr<Verb> with_background(std::unique_ptr<Verb> submit);
 std::unique_ptr<Verb> make_resume_verb();
 std::unique_ptr<Verb> make_status_verb();
 std::unique_ptr<Verb> make_output_verb();

@@ -275,6 +275,13 @@ Result<void> SlurmDistributor::send(std::uint32_t entry) {
   ALLOT_FAULT_POINT("slurm_after_send");
   const Result<void> kept = accepted ? accept(entry, accepted->job_id) : Result<void>();
   lock.lock();
+  if (NativeJob* sent = job_of(entry); sent != nullptr && accepted && kept && sent->sending.is_array) {
+    // The answer is the first look, if there was none since: all of it waits.
+    if (!sent->looked_at) {
+      sent->looked_at = sent->accepted_at;
+      sent->waiting = StepRanges(0, sent->element_count());
+    }
+  }
   --sends_;
   changed_.notify_all();
   lock.unlock();
@@ -321,9 +328,6 @@ Result<void> SlurmDistributor::accept(std::uint32_t entry, std::uint32_t job_id)
   job->is_ambiguous = false;
   job->is_answered = true;
   job->accepted_at = Clock::now();
-  // The first look: all of it waits.
-  job->looked_at = job->accepted_at;
-  if (sending.is_array) job->waiting = StepRanges(0, job->element_count());
   poll_interval_ = settings_.shortest_poll;
   wake_poll();
   return {};

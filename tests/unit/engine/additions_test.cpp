@@ -2,6 +2,7 @@
 // Tasks that a task adds to its own batch, and its further run.
 #include <atomic>
 #include <fstream>
+#include <future>
 
 #include "engine/addition.h"
 #include "engine/delimited_reader.h"
@@ -282,18 +283,20 @@ TEST_CASE("a task that is being cancelled adds no more tasks") {
   cluster.behaviour = [](const FakeTask&) { return fake_goes_on(); };
   std::string token;
   std::optional<Error> refusal;
+  std::promise<void> answered;
   batch.when(kOneRuns, [&](BatchRun& run) {
     token = ask(batch, cluster, 0, 1, false);
     run.cancel({}, std::chrono::milliseconds(0));
     run.ask_for_additions();
   });
+  batch.when([&](const BatchProgress&) { return !token.empty() && is_answered(batch, token); },
+             [&](BatchRun&) {
+               if (const auto answer = find_answer(batch.directory(), token); !answer) refusal = answer.error();
+               answered.set_value();
+             });
   // It lives until it has its answer.
-  cluster.before_termination = [&](const std::vector<std::string>&) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    while (!is_answered(batch, token) && std::chrono::steady_clock::now() < deadline) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    if (const auto answer = find_answer(batch.directory(), token); !answer) refusal = answer.error();
+  cluster.before_termination = [&, has_answer = answered.get_future().share()](const std::vector<std::string>&) {
+    has_answer.wait_for(std::chrono::seconds(30));
   };
   batch.run(cluster);
   REQUIRE(refusal);
